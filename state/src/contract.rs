@@ -1,0 +1,152 @@
+//! The contract between gateways and the shared state.
+//!
+//! A change and its announcement are one step: the order of events on the bus is the order of the decisions. Times are
+//! milliseconds since the Unix epoch by the backend's clock, never by the caller's.
+
+use std::future::Future;
+
+use crate::event::Event;
+use crate::floor::{Floor, Owner};
+use crate::id::{ChannelId, ConnectionId, UserId};
+use crate::memory::{Memory, MemorySubscription};
+
+/// What every backend does. All methods are safe to repeat after a lost answer.
+pub trait State {
+    /// Asks for a channel's floor. Granted if nobody holds it, or if this connection holds it already (same epoch, lease
+    /// renewed, nothing announced). `take_over` names the epoch of a floor that the same user holds on another
+    /// connection and that may be taken from it; it is ignored if the floor has moved on or is somebody else's.
+    fn take_floor(
+        &self,
+        channel: &ChannelId,
+        owner: &Owner,
+        take_over: Option<u64>,
+    ) -> impl Future<Output = Result<Taken, StateError>> + Send;
+
+    /// Gives a floor back. Changes nothing unless `connection` holds it and, if given, `epoch` is its epoch. Answers the
+    /// floor as it is afterwards, and whether this call freed it.
+    fn release_floor(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        epoch: Option<u64>,
+        cause: crate::event::FloorCause,
+    ) -> impl Future<Output = Result<(Floor, bool), StateError>> + Send;
+
+    /// Extends the lease of a floor that `connection` holds with this epoch, up to the talk limit. `false`: it does not
+    /// hold it any more.
+    fn renew_floor(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        epoch: u64,
+    ) -> impl Future<Output = Result<bool, StateError>> + Send;
+
+    /// Frees a floor whose lease has ended. Any gateway may ask at any time, as often as it likes; one of the calls frees
+    /// and announces. Answers the floor as it is afterwards.
+    fn expire_floor(&self, channel: &ChannelId) -> impl Future<Output = Result<Floor, StateError>> + Send;
+
+    /// A channel's floor now.
+    fn floor(&self, channel: &ChannelId) -> impl Future<Output = Result<Floor, StateError>> + Send;
+
+    /// Makes a connection a member of a channel. Repeating it is success. Announced when it is the user's first
+    /// connection there. Answers the number of users on the channel.
+    fn join(&self, channel: &ChannelId, member: &Owner) -> impl Future<Output = Result<usize, JoinError>> + Send;
+
+    /// Ends a membership and frees the floor if this connection holds it. Announced when it was the user's last
+    /// connection there. Unknown members are success. Answers the number of users that remain.
+    fn leave(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        leaving: Leaving,
+    ) -> impl Future<Output = Result<usize, StateError>> + Send;
+
+    /// The users on a channel with their names, each once, ordered by name.
+    fn members(&self, channel: &ChannelId) -> impl Future<Output = Result<Vec<(UserId, String)>, StateError>> + Send;
+
+    /// A new subscription that watches nothing yet.
+    fn subscribe(&self) -> Subscription;
+}
+
+/// The answer to [`State::take_floor`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// The caller holds the floor. `renewed`: it held it before, and nothing was announced.
+    Granted {
+        /// The floor, held by the caller.
+        floor: Floor,
+        /// The caller held it already.
+        renewed: bool,
+    },
+    /// Somebody else holds it.
+    Busy(Floor),
+}
+
+/// Why a member leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// It asked to.
+    Left,
+    /// Its connection ended.
+    Disconnected,
+}
+
+/// The state cannot answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// The backend is out of reach; the caller may try again.
+    #[error("the shared state is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// A join that did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The channel has as many users as it may have.
+    #[error("the channel has its limit of {0} users")]
+    Full(usize),
+    /// See [`StateError`].
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// A gateway's one subscription: it watches the channels that have local members, and only those.
+#[derive(Debug)]
+pub enum Subscription {
+    /// Of [`Memory`].
+    Memory(MemorySubscription),
+}
+
+impl Subscription {
+    /// Starts to watch a channel. Events that follow this call's return are delivered; read [`State::floor`] afterwards
+    /// and drop events whose epoch is not newer. Watching twice is watching once.
+    pub async fn watch(&mut self, channel: &ChannelId) -> Result<(), StateError> {
+        match self {
+            Self::Memory(subscription) => subscription.watch(channel),
+        }
+        Ok(())
+    }
+
+    /// Stops watching a channel.
+    pub async fn unwatch(&mut self, channel: &ChannelId) -> Result<(), StateError> {
+        match self {
+            Self::Memory(subscription) => subscription.unwatch(channel),
+        }
+        Ok(())
+    }
+
+    /// The next event of a watched channel; [`Event::Resync`] when some were lost. Cancel-safe. `None`: the backend has
+    /// shut down.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self {
+            Self::Memory(subscription) => subscription.next().await,
+        }
+    }
+}
+
+/// The backend chosen at start-up. Cheap to clone; clones share the state.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// One process, nothing survives it.
+    Memory(Memory),
+}

@@ -1,0 +1,17 @@
+//! Floors, presence and the event bus: what gateways share.
+//!
+//! [`State`] is the contract; [`Store`] is the choice of backend, made once at start-up. The rules of the floor are one
+//! pure transition function in [`floor`]; every backend gives the answers that it gives. Nothing here knows of sockets,
+//! tokens or media.
+
+pub mod contract;
+pub mod event;
+pub mod floor;
+pub mod id;
+pub mod memory;
+
+pub use contract::{JoinError, Leaving, State, StateError, Store, Subscription, Taken};
+pub use event::{Event, FloorChanged, FloorCause, MemberAction, MemberChanged};
+pub use floor::{Floor, FloorRules, Holder, Owner};
+pub use id::{ChannelId, ConnectionId, UserId};
+pub use memory::Memory;
