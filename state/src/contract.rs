@@ -5,10 +5,10 @@
 
 use std::future::Future;
 
-use crate::event::Event;
+use crate::event::FloorCause;
 use crate::floor::{Floor, Owner};
 use crate::id::{ChannelId, ConnectionId, UserId};
-use crate::memory::{Memory, MemorySubscription};
+use crate::store::Subscription;
 
 /// What every backend does. All methods are safe to repeat after a lost answer.
 pub trait State {
@@ -29,7 +29,7 @@ pub trait State {
         channel: &ChannelId,
         connection: &ConnectionId,
         epoch: Option<u64>,
-        cause: crate::event::FloorCause,
+        cause: FloorCause,
     ) -> impl Future<Output = Result<(Floor, bool), StateError>> + Send;
 
     /// Extends the lease of a floor that `connection` holds with this epoch, up to the talk limit. `false`: it does not
@@ -42,7 +42,8 @@ pub trait State {
     ) -> impl Future<Output = Result<bool, StateError>> + Send;
 
     /// Frees a floor whose lease has ended. Any gateway may ask at any time, as often as it likes; one of the calls frees
-    /// and announces. Answers the floor as it is afterwards.
+    /// and announces. Answers the floor as it is afterwards. Ask while a channel is busy, when the lease should end and at
+    /// least once in every lease: the end that was announced may lie too far ahead if the backend's clock was set back.
     fn expire_floor(&self, channel: &ChannelId) -> impl Future<Output = Result<Floor, StateError>> + Send;
 
     /// A channel's floor now.
@@ -108,45 +109,4 @@ pub enum JoinError {
     /// See [`StateError`].
     #[error(transparent)]
     State(#[from] StateError),
-}
-
-/// A gateway's one subscription: it watches the channels that have local members, and only those.
-#[derive(Debug)]
-pub enum Subscription {
-    /// Of [`Memory`].
-    Memory(MemorySubscription),
-}
-
-impl Subscription {
-    /// Starts to watch a channel. Events that follow this call's return are delivered; read [`State::floor`] afterwards
-    /// and drop events whose epoch is not newer. Watching twice is watching once.
-    pub async fn watch(&mut self, channel: &ChannelId) -> Result<(), StateError> {
-        match self {
-            Self::Memory(subscription) => subscription.watch(channel),
-        }
-        Ok(())
-    }
-
-    /// Stops watching a channel.
-    pub async fn unwatch(&mut self, channel: &ChannelId) -> Result<(), StateError> {
-        match self {
-            Self::Memory(subscription) => subscription.unwatch(channel),
-        }
-        Ok(())
-    }
-
-    /// The next event of a watched channel; [`Event::Resync`] when some were lost. Cancel-safe. `None`: the backend has
-    /// shut down.
-    pub async fn next(&mut self) -> Option<Event> {
-        match self {
-            Self::Memory(subscription) => subscription.next().await,
-        }
-    }
-}
-
-/// The backend chosen at start-up. Cheap to clone; clones share the state.
-#[derive(Debug, Clone)]
-pub enum Store {
-    /// One process, nothing survives it.
-    Memory(Memory),
 }

@@ -1,8 +1,17 @@
 //! The floor: who may speak on a channel, until when, and the pure rules by which that changes.
+//!
+//! Backends call [`transition`] and store what it answers; nothing else decides about a floor. Nothing here reads a clock
+//! or remembers anything.
+
+mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use crate::id::{ConnectionId, UserId};
+
+pub use rules::{Announcement, Answer, Outcome, Request, transition};
 
 /// Settings of the floor, the same for every channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,19 +38,20 @@ pub struct Owner {
 /// A channel's floor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Floor {
-    /// The fencing token: grows with every change, `max(last + 1, now_ms)`. 0: never taken.
+    /// The fencing token: grows with every change, `max(last + 1, now_ms)`. 0: not taken yet. A channel that nobody uses
+    /// is forgotten, and may come back with a higher one.
     pub epoch: u64,
     /// Who speaks; `None`: free.
     pub holder: Option<Holder>,
 }
 
-/// The holder of a floor.
+/// The holder of a floor. Both times move back with a clock that is set back; nothing else lowers them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// Who.
     pub owner: Owner,
     /// Since when.
     pub taken_at_ms: u64,
-    /// Until when, unless renewed.
+    /// Until when, unless renewed. From then on the floor is anybody's, and stays the holder's until somebody asks.
     pub lease_until_ms: u64,
 }

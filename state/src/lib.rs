@@ -9,9 +9,11 @@ pub mod event;
 pub mod floor;
 pub mod id;
 pub mod memory;
+pub mod store;
 
-pub use contract::{JoinError, Leaving, State, StateError, Store, Subscription, Taken};
-pub use event::{Event, FloorChanged, FloorCause, MemberAction, MemberChanged};
+pub use contract::{JoinError, Leaving, State, StateError, Taken};
+pub use event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged};
 pub use floor::{Floor, FloorRules, Holder, Owner};
 pub use id::{ChannelId, ConnectionId, UserId};
-pub use memory::Memory;
+pub use memory::{Limits, Memory};
+pub use store::{Store, Subscription};

@@ -1,0 +1,125 @@
+//! The choice of backend, made once at start-up: enums over what the backends are, and nothing else.
+
+use crate::contract::{JoinError, Leaving, State, StateError, Taken};
+use crate::event::{Event, FloorCause};
+use crate::floor::{Floor, Owner};
+use crate::id::{ChannelId, ConnectionId, UserId};
+use crate::memory::{Memory, MemorySubscription};
+
+/// The backend chosen at start-up. Cheap to clone; clones share the state.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// One process, nothing survives it.
+    Memory(Memory),
+}
+
+/// A gateway's one subscription: it watches the channels that have local members, and only those.
+#[derive(Debug)]
+pub enum Subscription {
+    /// Of [`Memory`].
+    Memory(MemorySubscription),
+}
+
+impl Subscription {
+    /// Starts to watch a channel. Events that follow this call's return are delivered; read [`State::floor`] afterwards
+    /// and drop events whose epoch is not newer. Watching twice is watching once.
+    pub async fn watch(&mut self, channel: &ChannelId) -> Result<(), StateError> {
+        match self {
+            Self::Memory(subscription) => subscription.watch(channel),
+        }
+        Ok(())
+    }
+
+    /// Stops watching a channel. None of its events is delivered after this call's return.
+    pub async fn unwatch(&mut self, channel: &ChannelId) -> Result<(), StateError> {
+        match self {
+            Self::Memory(subscription) => subscription.unwatch(channel),
+        }
+        Ok(())
+    }
+
+    /// The next event of a watched channel; [`Event::Resync`] when some were lost. Cancel-safe. `None`: the backend has
+    /// shut down.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self {
+            Self::Memory(subscription) => subscription.next().await,
+        }
+    }
+}
+
+impl State for Store {
+    async fn take_floor(
+        &self,
+        channel: &ChannelId,
+        owner: &Owner,
+        take_over: Option<u64>,
+    ) -> Result<Taken, StateError> {
+        match self {
+            Self::Memory(memory) => memory.take_floor(channel, owner, take_over).await,
+        }
+    }
+
+    async fn release_floor(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        epoch: Option<u64>,
+        cause: FloorCause,
+    ) -> Result<(Floor, bool), StateError> {
+        match self {
+            Self::Memory(memory) => memory.release_floor(channel, connection, epoch, cause).await,
+        }
+    }
+
+    async fn renew_floor(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        epoch: u64,
+    ) -> Result<bool, StateError> {
+        match self {
+            Self::Memory(memory) => memory.renew_floor(channel, connection, epoch).await,
+        }
+    }
+
+    async fn expire_floor(&self, channel: &ChannelId) -> Result<Floor, StateError> {
+        match self {
+            Self::Memory(memory) => memory.expire_floor(channel).await,
+        }
+    }
+
+    async fn floor(&self, channel: &ChannelId) -> Result<Floor, StateError> {
+        match self {
+            Self::Memory(memory) => memory.floor(channel).await,
+        }
+    }
+
+    async fn join(&self, channel: &ChannelId, member: &Owner) -> Result<usize, JoinError> {
+        match self {
+            Self::Memory(memory) => memory.join(channel, member).await,
+        }
+    }
+
+    async fn leave(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        leaving: Leaving,
+    ) -> Result<usize, StateError> {
+        match self {
+            Self::Memory(memory) => memory.leave(channel, connection, leaving).await,
+        }
+    }
+
+    async fn members(&self, channel: &ChannelId) -> Result<Vec<(UserId, String)>, StateError> {
+        match self {
+            Self::Memory(memory) => memory.members(channel).await,
+        }
+    }
+
+    fn subscribe(&self) -> Subscription {
+        match self {
+            Self::Memory(memory) => memory.subscribe(),
+        }
+    }
+}
