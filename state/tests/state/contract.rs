@@ -1,0 +1,80 @@
+//! The contract of [`voiceping_state::State`], as functions over any backend.
+
+pub(crate) mod bus;
+pub(crate) mod floor;
+pub(crate) mod lease;
+pub(crate) mod members;
+
+/// Runs the whole suite against a harness.
+macro_rules! contract_suite {
+    ($harness:ty) => {
+        contract_suite!($harness, crate::contract::floor, floor: [
+            a_press_is_granted_and_announced
+            asking_again_is_the_same_talk
+            a_second_presser_is_told_who_speaks
+            releasing_what_is_not_yours_changes_nothing
+            a_release_is_announced_once_with_its_cause
+            another_device_takes_over_only_the_talk_that_it_names
+            of_many_who_press_at_once_one_speaks
+            channels_do_not_disturb_each_other
+        ]);
+        contract_suite!($harness, crate::contract::lease, lease: [
+            an_expiry_is_announced_once_however_many_ask
+            a_press_past_the_lease_is_one_change
+            a_long_talk_is_renewed
+            only_the_holder_renews_its_own_talk
+            an_unnoticed_end_can_be_renewed_away
+            a_talk_limit_ends_a_talk_that_is_renewed
+            a_clock_set_back_keeps_no_dead_holder
+            a_clock_set_back_lowers_no_epoch
+        ]);
+        contract_suite!($harness, crate::contract::members, members: [
+            a_user_is_counted_and_announced_once
+            twenty_sockets_close_in_any_order
+            repeating_a_join_or_a_leave_changes_nothing
+            members_are_listed_by_name
+            a_full_channel_refuses_users_but_not_devices
+            leaving_frees_the_floor_first
+            another_device_leaving_leaves_the_floor_alone
+            a_leave_frees_the_floor_of_who_was_no_member
+        ]);
+        contract_suite!($harness, crate::contract::bus, bus: [
+            only_watched_channels_are_heard
+            watching_twice_is_watching_once
+            nothing_is_heard_after_unwatching
+            every_gateway_hears_every_change_once_in_one_order
+            a_snapshot_after_watching_leaves_no_gap
+            giving_up_on_next_loses_nothing
+        ]);
+        contract_suite!($harness, crate::races, races: [
+            racing_gateways_agree
+        ]);
+        contract_suite!($harness, crate::schedules, schedules, sync: [
+            any_schedule_is_announced_as_it_happened
+        ]);
+    };
+    ($harness:ty, $module:path, $name:ident: [$($test:ident)*]) => {
+        mod $name {
+            use super::*;
+            use $module as suite;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    suite::$test::<$harness>().await;
+                }
+            )*
+        }
+    };
+    ($harness:ty, $module:path, $name:ident, sync: [$($test:ident)*]) => {
+        mod $name {
+            use super::*;
+            use $module as suite;
+            $(
+                #[test]
+                fn $test() {
+                    suite::$test::<$harness>();
+                }
+            )*
+        }
+    };
+}
