@@ -108,10 +108,9 @@ impl Channel {
         self.user_by_id.iter().map(|(id, user)| (id.clone(), user.name.clone())).collect()
     }
 
+    /// A subscription adds its queue once; it keeps the list of what it watches.
     pub(super) fn add_watcher(&mut self, queue: &Arc<Queue>) {
-        if !self.watchers.iter().any(|watcher| Arc::ptr_eq(watcher, queue)) {
-            self.watchers.push(Arc::clone(queue));
-        }
+        self.watchers.push(Arc::clone(queue));
     }
 
     pub(super) fn remove_watcher(&mut self, queue: &Arc<Queue>) {
