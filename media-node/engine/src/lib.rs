@@ -1,1 +1,29 @@
-//! .
+//! The media engine: ICE-lite, DTLS-SRTP, the gate and the fan-out of voice, without sockets, clock, threads or randomness
+//! of its own.
+//!
+//! One [`Engine`] belongs to one worker thread. It is given datagrams, commands, packets of talks from its peers and the
+//! time; it gives back datagrams through [`Outbound`] and events through [`Engine::poll_event`]. It never blocks. Everything
+//! that it decides can therefore be tested in virtual time over a simulated network.
+//!
+//! Cost model: a packet of the floor's holder is parsed, opened, normalised and placed once, and then costs every
+//! listener one copy, one header patch and one seal: no allocation, no lock, no task. A packet of anybody else is dropped
+//! after two look-ups, before decryption.
+
+pub mod channel;
+pub mod dtls;
+mod engine;
+pub mod floor_output;
+pub mod id;
+pub mod reception;
+pub mod rtp;
+pub mod srtp;
+pub mod stun;
+mod timers;
+pub mod transport;
+
+pub use dtls::{Fingerprint, Identity, Role};
+pub use engine::{
+    ClosedReason, Config, ConsumerParameters, Engine, Error, Event, FloorActivity, GatewayEvent, NewConsumer,
+    NewProducer, NewTransport, Outbound, ProducerParameters, TransportParameters, Usage,
+};
+pub use transport::Path;

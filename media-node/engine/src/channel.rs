@@ -1,0 +1,200 @@
+//! A channel as one engine sees it: who may speak, whose packets may enter, and who hears them.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use slotmap::{SlotMap, new_key_type};
+
+use crate::floor_output::FloorOutput;
+use crate::id::{ChannelId, ConnectionId, ConsumerId, GatewayId, ProducerId};
+use crate::reception::Reception;
+use crate::rtp::ExtensionIds;
+
+new_key_type! {
+    /// A channel of one engine.
+    pub struct ChannelKey;
+    /// A producer of one engine.
+    pub struct ProducerKey;
+    /// A consumer of one channel.
+    pub struct ConsumerKey;
+    /// A transport of one engine.
+    pub struct TransportKey;
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Channel {
+    /// Its id.
+    pub id: ChannelId,
+    /// The highest epoch seen: a lower one is refused.
+    pub epoch: u64,
+    /// Who may speak under that epoch.
+    pub holder: Option<Holder>,
+    /// What listeners of this engine hear.
+    pub output: FloorOutput,
+    /// Listeners, dense, because every packet walks over them.
+    pub consumers: SlotMap<ConsumerKey, Consumer>,
+    /// One consumer for each connection.
+    pub consumer_by_connection: HashMap<ConnectionId, ConsumerKey>,
+    /// One producer for each connection.
+    pub producer_by_connection: HashMap<ConnectionId, ProducerKey>,
+    /// Other engines of this node that have listeners, a bit each.
+    pub peers: u64,
+    /// Packets have been sent to listeners since the last round of reports.
+    pub active: bool,
+}
+
+/// The holder of a channel's floor.
+#[derive(Debug)]
+pub struct Holder {
+    /// Who may speak.
+    pub connection: ConnectionId,
+    /// Who is told about the talk's media.
+    pub gateway: GatewayId,
+    /// When the talk's newest packet passed the gate here; `None`: none did.
+    pub last_packet: Option<Instant>,
+}
+
+impl Channel {
+    /// An empty channel.
+    pub fn new(id: ChannelId, first_timestamp: u32) -> Self {
+        Self {
+            id,
+            epoch: 0,
+            holder: None,
+            output: FloorOutput::new(first_timestamp),
+            consumers: SlotMap::with_key(),
+            consumer_by_connection: HashMap::new(),
+            producer_by_connection: HashMap::new(),
+            peers: 0,
+            active: false,
+        }
+    }
+
+    /// Whether this connection may speak.
+    pub fn is_holder(&self, connection: &ConnectionId) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.connection == *connection)
+    }
+
+    /// Whether nothing but the epoch would be lost with it.
+    pub fn is_empty(&self) -> bool {
+        self.holder.is_none() && self.consumers.is_empty() && self.producer_by_connection.is_empty() && self.peers == 0
+    }
+}
+
+/// A listener's stream.
+#[derive(Debug)]
+pub struct Consumer {
+    /// Its id.
+    pub id: ConsumerId,
+    /// Whose it is.
+    pub connection: ConnectionId,
+    /// Over which it is sent.
+    pub transport: TransportKey,
+    /// Heard only while this connection holds the floor; `None`: the floor output.
+    pub member: Option<ConnectionId>,
+    /// Its synchronization source.
+    pub ssrc: u32,
+    /// The payload type that its client expects.
+    pub payload_type: u8,
+    /// Stopped by its client.
+    pub paused: bool,
+    /// The index of its next packet; starts below 2^15, so that the receiver cannot guess its rollover counter wrong.
+    pub next_index: u64,
+    /// Index in the floor output minus index here; `None`: to be set by the next packet, so that a pause leaves no gap.
+    pub offset: Option<u64>,
+    /// The first index sent under this offset; what comes late from before it is dropped.
+    pub first_index: u64,
+    /// Packets sent.
+    pub packets: u32,
+    /// Payload bytes sent.
+    pub octets: u32,
+    /// Packets at the last sender report.
+    pub reported_packets: u32,
+}
+
+impl Consumer {
+    /// The packet's index for this listener. `None`: it came too late for it.
+    pub fn index(&mut self, output_index: u64) -> Option<u64> {
+        let offset = match self.offset {
+            Some(offset) => offset,
+            None => {
+                let offset = output_index.wrapping_sub(self.next_index);
+                self.offset = Some(offset);
+                self.first_index = self.next_index;
+                offset
+            }
+        };
+        let index = output_index.wrapping_sub(offset);
+        if (index.wrapping_sub(self.first_index) as i64) < 0 {
+            return None;
+        }
+        self.next_index = self.next_index.max(index + 1);
+        Some(index)
+    }
+}
+
+/// A client's stream into a channel.
+#[derive(Debug)]
+pub struct Producer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Whose it is.
+    pub connection: ConnectionId,
+    /// Where it speaks.
+    pub channel: ChannelKey,
+    /// Over which it comes.
+    pub transport: TransportKey,
+    /// Its synchronization source, once known.
+    pub ssrc: Option<u32>,
+    /// Its media identification (RFC 8843), if it has one.
+    pub mid: Option<String>,
+    /// The ids of its header extensions.
+    pub extension_ids: ExtensionIds,
+    /// Its format parameters, which a consumer of it is told.
+    pub parameters: Vec<(String, String)>,
+    /// Whether lost packets may be asked for.
+    pub nack: bool,
+    /// The gate: whether its connection holds the floor.
+    pub open: bool,
+    /// The newest sequence number that was authentic.
+    pub last_authentic: Option<u16>,
+    /// What its client is told in receiver reports.
+    pub reception: Reception,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::Key;
+
+    fn consumer(next_index: u64) -> Consumer {
+        Consumer {
+            id: "c".into(),
+            connection: "x".into(),
+            transport: TransportKey::null(),
+            member: None,
+            ssrc: 1,
+            payload_type: 111,
+            paused: false,
+            next_index,
+            offset: None,
+            first_index: 0,
+            packets: 0,
+            octets: 0,
+            reported_packets: 0,
+        }
+    }
+
+    #[test]
+    fn a_pause_leaves_no_gap_and_late_packets_from_before_it_are_dropped() {
+        let mut consumer = consumer(300);
+        assert_eq!(consumer.index(5000), Some(300));
+        assert_eq!(consumer.index(5002), Some(302));
+        assert_eq!(consumer.index(5001), Some(301));
+        assert_eq!(consumer.index(4999), None);
+        consumer.offset = None;
+        assert_eq!(consumer.index(9000), Some(303));
+        assert_eq!(consumer.index(8999), None);
+    }
+}

@@ -1,0 +1,219 @@
+//! The hot path: a speaker's packet through the gate, into the floor output, and out to every listener.
+//!
+//! Cost model: at a closed gate two look-ups and a comparison. Through an open one, once: open (one allocation, by the
+//! library), normalise, place; then for each listener: copy, patch eight bytes, seal, queue.
+
+use std::time::Instant;
+
+use super::{Engine, GatewayEvent, Outbound};
+use crate::channel::{Channel, ChannelKey, Consumer, ProducerKey, TransportKey};
+use crate::id::ChannelId;
+use crate::rtp;
+use crate::srtp::Sealer;
+use crate::timers::Timer;
+use crate::transport::{Path, Transport};
+
+/// At a closed gate, one packet in this many is authenticated all the same, so that the receiver's rollover counter never
+/// falls behind by more than it can tell (2^15), however long somebody stays silent.
+const ROLLOVER_CHECK: u16 = 1 << 12;
+
+impl Engine {
+    pub(super) fn handle_rtp(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
+        let Some(&transport_key) = self.transport_by_path.get(&path) else { return };
+        let Some(header) = rtp::Packet::parse(datagram) else { return };
+        let transport = &mut self.transports[transport_key];
+        let Some(srtp) = &mut transport.srtp else { return };
+        let known = transport.producer_by_ssrc.iter().find(|(ssrc, _)| *ssrc == header.ssrc());
+        let key = match known {
+            Some((_, key)) => *key,
+            None => match find_by_mid(&self.producers, &transport.producers, &header) {
+                Some(key) => key,
+                None => return,
+            },
+        };
+        let producer = &mut self.producers[key];
+        let sequence_number = header.sequence_number();
+        if !producer.open
+            && let Some(last) = producer.last_authentic
+            && sequence_number.wrapping_sub(last).min(last.wrapping_sub(sequence_number)) < ROLLOVER_CHECK
+        {
+            return;
+        }
+        let Some(packet) = srtp.open(datagram, header.header_len()) else { return };
+        if producer.ssrc != Some(header.ssrc()) {
+            producer.ssrc = Some(header.ssrc());
+            transport.producer_by_ssrc.push((header.ssrc(), key));
+        }
+        producer.last_authentic = Some(sequence_number);
+        if !producer.open {
+            return;
+        }
+        let Some(packet) = rtp::Packet::parse(&packet) else { return };
+        if rtp::normalise(&packet, &producer.extension_ids, &mut self.normal_form).is_none() {
+            return;
+        }
+        let missing = producer.reception.packet(now, sequence_number, packet.timestamp());
+        if !missing.is_empty() && producer.nack {
+            super::report::request(transport, header.ssrc(), missing, out);
+        }
+        let channel_key = producer.channel;
+        self.note_activity(now, key, channel_key);
+
+        let normal_form = std::mem::take(&mut self.normal_form);
+        let channel = &mut self.channels[channel_key];
+        if channel.peers != 0 {
+            out.relay(channel.peers, &channel.id, channel.epoch, &normal_form);
+        }
+        self.fan_out(now, channel_key, &normal_form, out);
+        self.normal_form = normal_form;
+    }
+
+    /// A packet of a talk, in normal form, from another engine of this node.
+    pub fn handle_relayed(
+        &mut self,
+        now: Instant,
+        channel: &ChannelId,
+        epoch: u64,
+        packet: &[u8],
+        out: &mut impl Outbound,
+    ) {
+        let Some(&key) = self.channel_by_id.get(channel) else { return };
+        // Passed to this engine before it heard that the floor had moved on, or the other way round: either way not the
+        // packet of the holder that this engine knows.
+        if self.channels[key].epoch == epoch && self.channels[key].holder.is_some() {
+            self.fan_out(now, key, packet, out);
+        }
+    }
+
+    /// Sends a packet in normal form to every listener of a channel.
+    fn fan_out(&mut self, now: Instant, key: ChannelKey, packet: &[u8], out: &mut impl Outbound) {
+        let Channel { output, consumers, holder, epoch, active, .. } = &mut self.channels[key];
+        if consumers.is_empty() {
+            return;
+        }
+        let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len()) else { return };
+        let Some((output_index, packet)) = output.push(now, *epoch, packet) else { return };
+        let holder = holder.as_ref().map(|holder| &holder.connection);
+        let transports = &self.transports;
+        for consumer in consumers.values_mut() {
+            let Some(Transport { srtp: Some(srtp), selected: Some(path), .. }) = transports.get(consumer.transport)
+            else {
+                consumer.offset = None;
+                continue;
+            };
+            if consumer.paused || (consumer.member.is_some() && consumer.member.as_ref() != holder) {
+                consumer.offset = None;
+                continue;
+            }
+            let Some(index) = consumer.index(output_index) else { continue };
+            if seal_for(consumer, packet, header_len, index, &srtp.sealer, *path, out) {
+                consumer.packets = consumer.packets.wrapping_add(1);
+                consumer.octets = consumer.octets.wrapping_add((packet.len() - header_len) as u32);
+            }
+        }
+        if !*active {
+            *active = true;
+            self.active_channels.push(key);
+            self.schedule_reports(now);
+        }
+    }
+
+    /// Sends a kept packet again to one listener, sealed to the very same bytes.
+    pub(super) fn retransmit(
+        &mut self,
+        transport: TransportKey,
+        ssrc: u32,
+        sequence_number: u16,
+        out: &mut impl Outbound,
+    ) {
+        let transport = &self.transports[transport];
+        let (Some(srtp), Some(path)) = (&transport.srtp, transport.selected) else { return };
+        for (channel, consumer) in &transport.consumers {
+            let Channel { consumers, output, .. } = &self.channels[*channel];
+            let consumer = &consumers[*consumer];
+            let (true, Some(offset)) = (consumer.ssrc == ssrc, consumer.offset) else { continue };
+            // The newest index with this sequence number that has been sent.
+            let behind = (consumer.next_index.wrapping_sub(1) as u16).wrapping_sub(sequence_number);
+            let Some(index) = consumer.next_index.checked_sub(1 + u64::from(behind)) else { continue };
+            if index < consumer.first_index {
+                continue;
+            }
+            let Some(packet) = output.cached(index.wrapping_add(offset)) else { continue };
+            let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len()) else { continue };
+            seal_for(consumer, packet, header_len, index, &srtp.sealer, path, out);
+        }
+    }
+
+    /// Notes that a packet has passed the gate.
+    fn note_activity(&mut self, now: Instant, producer: ProducerKey, channel: ChannelKey) {
+        let reception = &mut self.producers[producer].reception;
+        if !reception.active {
+            reception.active = true;
+            self.active_producers.push(producer);
+            self.schedule_reports(now);
+        }
+        let channel_state = &mut self.channels[channel];
+        let Some(holder) = &mut channel_state.holder else { return };
+        if holder.last_packet.replace(now).is_none() {
+            let (gateway, id, epoch) = (holder.gateway.clone(), channel_state.id.clone(), channel_state.epoch);
+            self.timers.set(now + self.config.silence, Timer::Silence(channel, epoch));
+            self.emit(&gateway, GatewayEvent::FloorMediaStarted(id, epoch));
+        }
+    }
+
+    pub(super) fn check_silence(&mut self, now: Instant, key: ChannelKey, epoch: u64) {
+        let Some(channel) = self.channels.get(key).filter(|channel| channel.epoch == epoch) else { return };
+        let Some(last_packet) = channel.holder.as_ref().and_then(|holder| holder.last_packet) else { return };
+        let deadline = last_packet + self.config.silence;
+        if deadline <= now {
+            self.media_stopped(key);
+        } else {
+            self.timers.set(deadline, Timer::Silence(key, epoch));
+        }
+    }
+
+    /// Tells the holder's gateway that a talk that had begun has fallen silent. Once: the next packet begins it again.
+    pub(super) fn media_stopped(&mut self, key: ChannelKey) {
+        let channel = &mut self.channels[key];
+        let Some(holder) = &mut channel.holder else { return };
+        if holder.last_packet.take().is_some() {
+            let (gateway, id, epoch) = (holder.gateway.clone(), channel.id.clone(), channel.epoch);
+            self.emit(&gateway, GatewayEvent::FloorMediaStopped(id, epoch));
+        }
+    }
+}
+
+/// Copies, patches, seals and queues one packet for one listener.
+#[inline]
+fn seal_for(
+    consumer: &Consumer,
+    packet: &[u8],
+    header_len: usize,
+    index: u64,
+    sealer: &Sealer,
+    path: Path,
+    out: &mut impl Outbound,
+) -> bool {
+    let buffer = out.buffer();
+    let Some(head) = buffer.get_mut(..packet.len()) else { return false };
+    head.copy_from_slice(packet);
+    head[1] = (head[1] & 0x80) | consumer.payload_type;
+    rtp::set_sequence_number(head, index as u16);
+    rtp::set_ssrc(head, consumer.ssrc);
+    let Some(len) = sealer.seal(buffer, header_len, packet.len(), consumer.ssrc, index) else { return false };
+    out.send(len, path);
+    true
+}
+
+/// The producer whose MID the packet carries, if its SSRC is not known yet (RFC 8843 section 9.2).
+fn find_by_mid(
+    producers: &slotmap::SlotMap<ProducerKey, crate::channel::Producer>,
+    keys: &[ProducerKey],
+    packet: &rtp::Packet<'_>,
+) -> Option<ProducerKey> {
+    keys.iter().copied().find(|key| {
+        let producer = &producers[*key];
+        let (Some(mid), Some(id)) = (&producer.mid, producer.extension_ids.mid) else { return false };
+        producer.ssrc.is_none() && packet.extension(id) == Some(mid.as_bytes())
+    })
+}

@@ -1,0 +1,136 @@
+//! Connectivity and handshake: STUN checks, DTLS datagrams, their timers, and the end of a transport.
+
+use std::time::{Duration, Instant};
+
+use super::{ClosedReason, Engine, GatewayEvent, Outbound};
+use crate::channel::TransportKey;
+use crate::dtls::{Association, Event, Failure, Role};
+use crate::stun::BindingRequest;
+use crate::timers::Timer;
+use crate::transport::{Path, Transport};
+
+/// A path whose last check is older than this gives way to another that passes one, nominated or not: the client has moved.
+const STALE_PATH: Duration = Duration::from_secs(3);
+
+/// A DTLS timer further away than this is not a handshake's: it needs no entry.
+const DTLS_IDLE: Duration = Duration::from_secs(3600);
+
+impl Engine {
+    pub(super) fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
+        let Some(mut request) = BindingRequest::parse(datagram) else { return };
+        let Some(&key) = self.transport_by_ufrag.get(request.local_ufrag()) else { return };
+        let transport = &mut self.transports[key];
+        if !request.is_authentic(&transport.password) {
+            return;
+        }
+        let Some(response) = request.success(&transport.password, path.remote) else { return };
+        send(out, &response, path);
+
+        transport.last_check = now;
+        let forgotten = transport.add_path(path);
+        let stale = transport.selected_checked.is_none_or(|at| now.saturating_duration_since(at) > STALE_PATH);
+        if request.use_candidate() || stale || transport.selected == Some(path) {
+            transport.selected = Some(path);
+            transport.selected_checked = Some(now);
+        }
+        if let Some(forgotten) = forgotten
+            && self.transport_by_path.get(&forgotten) == Some(&key)
+        {
+            self.transport_by_path.remove(&forgotten);
+        }
+        self.transport_by_path.insert(path, key);
+        self.start_handshake(now, key, out);
+    }
+
+    /// Starts our side of the handshake, if we are the client and know where to send and whom to expect.
+    pub(super) fn start_handshake(&mut self, now: Instant, key: TransportKey, out: &mut impl Outbound) {
+        let transport = &mut self.transports[key];
+        let Some((Role::Server, fingerprints)) = &transport.remote else { return };
+        let Some(path) = transport.selected.filter(|_| transport.association.is_none()) else { return };
+        let mut association = Association::new(&self.config.identity, Role::Client, now);
+        association.expect_fingerprints(fingerprints);
+        let event = association.handle_timeout(now, &mut |bytes| send(out, bytes, path));
+        transport.association = Some(Box::new(association));
+        self.after_dtls(now, key, event);
+    }
+
+    pub(super) fn handle_dtls(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
+        let Some(&key) = self.transport_by_path.get(&path) else { return };
+        let transport = &mut self.transports[key];
+        if transport.association.is_none() {
+            if let Some((Role::Server, _)) = transport.remote {
+                return; // we speak first
+            }
+            let mut association = Association::new(&self.config.identity, Role::Server, now);
+            if let Some((_, fingerprints)) = &transport.remote {
+                association.expect_fingerprints(fingerprints);
+            }
+            transport.association = Some(Box::new(association));
+        }
+        let Some(association) = &mut transport.association else { return };
+        let event = association.handle_datagram(now, datagram, &mut |bytes| send(out, bytes, path));
+        self.after_dtls(now, key, event);
+    }
+
+    pub(super) fn dtls_timeout(&mut self, now: Instant, key: TransportKey, out: &mut impl Outbound) {
+        let Some(transport) = self.transports.get_mut(key) else { return };
+        transport.dtls_timer = None;
+        let (Some(association), Some(path)) = (&mut transport.association, transport.selected) else { return };
+        let event = match association.poll_timeout() {
+            Some(at) if at <= now => association.handle_timeout(now, &mut |bytes| send(out, bytes, path)),
+            _ => None,
+        };
+        self.after_dtls(now, key, event);
+    }
+
+    /// Draws the consequences of what an association said and sees that its next timer is in the table.
+    pub(super) fn after_dtls(&mut self, now: Instant, key: TransportKey, event: Option<Event>) {
+        let transport = &mut self.transports[key];
+        if let Some(at) = transport.association.as_ref().and_then(|association| association.poll_timeout())
+            && at < now + DTLS_IDLE
+            && transport.dtls_timer.is_none_or(|set| at < set)
+        {
+            transport.dtls_timer = Some(at);
+            self.timers.set(at, Timer::Dtls(key));
+        }
+        match event {
+            None => {}
+            Some(Event::Connected(srtp)) => {
+                transport.srtp = Some(srtp);
+                let (gateway, connection, id) =
+                    (transport.gateway.clone(), transport.connection.clone(), transport.id.clone());
+                self.emit(&gateway, GatewayEvent::TransportConnected(connection, id));
+            }
+            Some(Event::CloseNotify) => self.lose_transport(now, key, ClosedReason::CloseNotify),
+            Some(Event::Failed(Failure::Protocol)) => self.lose_transport(now, key, ClosedReason::DtlsFailed),
+            Some(Event::Failed(Failure::Fingerprint)) => {
+                self.lose_transport(now, key, ClosedReason::FingerprintMismatch);
+            }
+        }
+    }
+
+    pub(super) fn check_ice(&mut self, now: Instant, key: TransportKey) {
+        let Some(transport) = self.transports.get(key) else { return };
+        let deadline = transport.last_check + self.config.ice_timeout;
+        if deadline <= now {
+            self.lose_transport(now, key, ClosedReason::IceTimeout);
+        } else {
+            self.timers.set(deadline, Timer::Ice(key));
+        }
+    }
+
+    fn lose_transport(&mut self, now: Instant, key: TransportKey, reason: ClosedReason) {
+        if let Some(transport) = self.remove_transport(now, key) {
+            let Transport { gateway, connection, id, .. } = transport;
+            self.emit(&gateway, GatewayEvent::TransportClosed(connection, id, reason));
+        }
+    }
+}
+
+/// Copies a datagram that is not on the hot path into the batch.
+pub(super) fn send(out: &mut impl Outbound, bytes: &[u8], path: Path) {
+    if let Some(buffer) = out.buffer().get_mut(..bytes.len()) {
+        buffer.copy_from_slice(bytes);
+        out.send(bytes.len(), path);
+    }
+}

@@ -1,0 +1,147 @@
+//! RTCP (RFC 3550 section 6, RFC 4585): sender reports to listeners, receiver reports and negative acknowledgements to
+//! speakers, and what either of them says to us. Rounds happen once a second and only while somebody talks.
+
+use std::ops::Range;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use rtc_rtcp::header::{PacketType, SSRC_LENGTH};
+use rtc_rtcp::packet::{Packet, marshal, unmarshal};
+use rtc_rtcp::receiver_report::ReceiverReport;
+use rtc_rtcp::sender_report::SenderReport;
+use rtc_rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
+
+use super::ice::send;
+use super::{Engine, Outbound};
+use crate::timers::Timer;
+use crate::transport::{Path, Transport};
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// A listener is sent a report in one round of this many, so that a large channel's reports are spread out.
+const ROUNDS_PER_SENDER_REPORT: u32 = 5;
+
+/// Retransmissions answered for one RTCP datagram.
+const MAX_RETRANSMISSIONS: usize = 32;
+
+/// Seconds between the epochs of NTP and Unix (RFC 5905 section 6).
+const NTP_OFFSET: u64 = 2_208_988_800;
+
+impl Engine {
+    pub(super) fn handle_rtcp(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
+        let Some(&key) = self.transport_by_path.get(&path) else { return };
+        let transport = &mut self.transports[key];
+        let Some(ssrc) = datagram.get(4..4 + SSRC_LENGTH).and_then(|bytes| bytes.try_into().ok()) else { return };
+        if transport.srtp.is_none() || !transport.admit_rtcp_source(u32::from_be_bytes(ssrc)) {
+            return;
+        }
+        let Some(plain) = transport.srtp.as_mut().and_then(|srtp| srtp.open_rtcp(datagram)) else { return };
+        let Ok(packets) = unmarshal(&mut plain.freeze()) else { return };
+        let mut budget = MAX_RETRANSMISSIONS;
+        for packet in packets {
+            if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
+                if let Some(producer) = self.transports[key].producer(report.ssrc) {
+                    self.producers[producer].reception.sender_report(now, report.ntp_time);
+                }
+            } else if let Some(nack) = packet.as_any().downcast_ref::<TransportLayerNack>() {
+                for pair in &nack.nacks {
+                    for sequence_number in pair.packet_list() {
+                        if budget == 0 {
+                            return;
+                        }
+                        budget -= 1;
+                        self.retransmit(key, nack.media_ssrc, sequence_number, out);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn schedule_reports(&mut self, now: Instant) {
+        if !self.reports_scheduled {
+            self.reports_scheduled = true;
+            self.timers.set(now + ROUND, Timer::Reports);
+        }
+    }
+
+    pub(super) fn send_reports(&mut self, now: Instant, out: &mut impl Outbound) {
+        self.reports_scheduled = false;
+        self.report_round = self.report_round.wrapping_add(1);
+        self.send_sender_reports(now, out);
+        self.send_receiver_reports(now, out);
+        if !self.active_channels.is_empty() || !self.active_producers.is_empty() {
+            self.schedule_reports(now);
+        }
+    }
+
+    fn send_sender_reports(&mut self, now: Instant, out: &mut impl Outbound) {
+        let ntp_time = self.ntp_time(now);
+        let (round, transports) = (self.report_round, &mut self.transports);
+        let channels = &mut self.channels;
+        self.active_channels.retain(|key| {
+            let Some(channel) = channels.get_mut(*key) else { return false };
+            let Some(rtp_time) = channel.output.timestamp_at(now) else { return false };
+            let mut unreported = false;
+            for consumer in channel.consumers.values_mut() {
+                if consumer.packets == consumer.reported_packets {
+                    continue;
+                }
+                if !consumer.ssrc.wrapping_add(round).is_multiple_of(ROUNDS_PER_SENDER_REPORT) {
+                    unreported = true;
+                    continue;
+                }
+                consumer.reported_packets = consumer.packets;
+                let report = SenderReport {
+                    ssrc: consumer.ssrc,
+                    ntp_time,
+                    rtp_time,
+                    packet_count: consumer.packets,
+                    octet_count: consumer.octets,
+                    ..Default::default()
+                };
+                if let Some(transport) = transports.get_mut(consumer.transport) {
+                    send_rtcp(transport, Box::new(report), out);
+                }
+            }
+            channel.active = unreported;
+            unreported
+        });
+    }
+
+    fn send_receiver_reports(&mut self, now: Instant, out: &mut impl Outbound) {
+        let (producers, transports) = (&mut self.producers, &mut self.transports);
+        for key in self.active_producers.drain(..) {
+            let Some(producer) = producers.get_mut(key) else { continue };
+            producer.reception.active = false;
+            let Some(transport) = transports.get_mut(producer.transport) else { continue };
+            let Some(report) = producer.ssrc.and_then(|ssrc| producer.reception.report(now, ssrc)) else { continue };
+            let report = ReceiverReport { ssrc: transport.rtcp_ssrc, reports: vec![report], ..Default::default() };
+            send_rtcp(transport, Box::new(report), out);
+        }
+    }
+
+    /// 32.32 fixed-point seconds since 1900 (RFC 3550 section 4).
+    fn ntp_time(&self, now: Instant) -> u64 {
+        let (instant, wall) = self.config.epoch;
+        let unix = wall.duration_since(UNIX_EPOCH).unwrap_or_default() + now.saturating_duration_since(instant);
+        let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
+        (unix.as_secs() + NTP_OFFSET) << 32 | fraction
+    }
+}
+
+/// Asks a speaker for packets that are missing (RFC 4585 section 6.2.1).
+pub(super) fn request(transport: &mut Transport, media_ssrc: u32, missing: Range<u32>, out: &mut impl Outbound) {
+    let missing: Vec<u16> = missing.map(|sequence_number| sequence_number as u16).collect();
+    let nacks = nack_pairs_from_sequence_numbers(&missing);
+    let nack = TransportLayerNack { sender_ssrc: transport.rtcp_ssrc, media_ssrc, nacks };
+    send_rtcp(transport, Box::new(nack), out);
+}
+
+fn send_rtcp(transport: &mut Transport, packet: Box<dyn Packet>, out: &mut impl Outbound) {
+    debug_assert_ne!(packet.header().packet_type, PacketType::Unsupported);
+    let (Some(srtp), Some(path)) = (&mut transport.srtp, transport.selected) else { return };
+    let Ok(plain) = marshal(&[packet]) else { return };
+    if let Some(sealed) = srtp.seal_rtcp(&plain) {
+        send(out, &sealed, path);
+    }
+}

@@ -1,0 +1,130 @@
+//! A transport: one client's ICE-lite and DTLS association, and the keys that come of it.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::channel::{ChannelKey, ConsumerKey, ProducerKey};
+use crate::dtls::{Association, Fingerprint, Role};
+use crate::id::{ConnectionId, GatewayId, TransportId};
+use crate::srtp::Srtp;
+
+/// Addresses kept for one client: it may check several pairs before it nominates one.
+const MAX_PATHS: usize = 8;
+
+/// SSRCs from which one client may send RTCP; the library keeps state for each.
+const MAX_RTCP_SOURCES: usize = 64;
+
+/// The two ends of a client's datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// Which of the worker's sockets.
+    pub socket: u8,
+    /// The client's address.
+    pub remote: SocketAddr,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Transport {
+    /// Its id.
+    pub id: TransportId,
+    /// Whose it is.
+    pub connection: ConnectionId,
+    /// Who is told what happens to it.
+    pub gateway: GatewayId,
+    /// Our ICE username fragment.
+    pub ufrag: String,
+    /// Our ICE password.
+    pub password: String,
+    /// Addresses that have passed a check, oldest first.
+    pub paths: Vec<Path>,
+    /// The path to send on.
+    pub selected: Option<Path>,
+    /// When the selected path passed its last check.
+    pub selected_checked: Option<Instant>,
+    /// When any path passed its last check; before the first one, when it was created.
+    pub last_check: Instant,
+    /// DTLS, from its first datagram or, as client, from the first check on.
+    pub association: Option<Box<Association>>,
+    /// The client's DTLS parameters, once delivered.
+    pub remote: Option<(Role, Vec<Fingerprint>)>,
+    /// Keys, once the handshake is done and the certificate was the announced one.
+    pub srtp: Option<Box<Srtp>>,
+    /// For when a DTLS timer is in the table.
+    pub dtls_timer: Option<Instant>,
+    /// Our SSRC in reports.
+    pub rtcp_ssrc: u32,
+    /// Streams from the client whose SSRC is known.
+    pub producer_by_ssrc: Vec<(u32, ProducerKey)>,
+    /// All streams from the client.
+    pub producers: Vec<ProducerKey>,
+    /// All streams to the client.
+    pub consumers: Vec<(ChannelKey, ConsumerKey)>,
+    /// MIDs given to consumers so far.
+    pub next_mid: u32,
+    rtcp_sources: Vec<u32>,
+}
+
+impl Transport {
+    /// A transport that waits for its client.
+    pub fn new(
+        id: TransportId,
+        connection: ConnectionId,
+        gateway: GatewayId,
+        (ufrag, password): (String, String),
+        rtcp_ssrc: u32,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            connection,
+            gateway,
+            ufrag,
+            password,
+            paths: Vec::new(),
+            selected: None,
+            selected_checked: None,
+            last_check: now,
+            association: None,
+            remote: None,
+            srtp: None,
+            dtls_timer: None,
+            rtcp_ssrc,
+            producer_by_ssrc: Vec::new(),
+            producers: Vec::new(),
+            consumers: Vec::new(),
+            next_mid: 0,
+            rtcp_sources: Vec::new(),
+        }
+    }
+
+    /// Remembers a path that has passed a check. Answers one that had to be forgotten for it.
+    pub fn add_path(&mut self, path: Path) -> Option<Path> {
+        if self.paths.contains(&path) {
+            return None;
+        }
+        self.paths.push(path);
+        if self.paths.len() <= MAX_PATHS {
+            return None;
+        }
+        let oldest = self.paths.iter().position(|path| Some(*path) != self.selected)?;
+        Some(self.paths.remove(oldest))
+    }
+
+    /// The producer with this SSRC.
+    pub fn producer(&self, ssrc: u32) -> Option<ProducerKey> {
+        self.producer_by_ssrc.iter().find_map(|(known, key)| (*known == ssrc).then_some(*key))
+    }
+
+    /// Whether RTCP from this SSRC may be opened: a hostile peer cannot make the library keep state without end.
+    pub fn admit_rtcp_source(&mut self, ssrc: u32) -> bool {
+        if self.rtcp_sources.contains(&ssrc) {
+            return true;
+        }
+        let room = self.rtcp_sources.len() < MAX_RTCP_SOURCES;
+        if room {
+            self.rtcp_sources.push(ssrc);
+        }
+        room
+    }
+}

@@ -1,0 +1,292 @@
+//! A worker: one thread, one engine, its sockets. Talks cross to the other workers of the node through bounded rings.
+//!
+//! The loop's order is its priorities: datagrams, what peers relay, commands, timers, and at the end of the turn everything
+//! that was written is sent. Nothing is held back for a timer. A turn is bounded by [`TURN_BATCHES`].
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use voiceping_engine::id::ChannelId;
+use voiceping_engine::{Config, Engine, Event, Outbound, Path};
+
+use crate::events::Watchers;
+use crate::io::{BATCH, Receiver, Sender, Sleeper, Waker};
+
+/// Batches received from one socket before the other work of a turn is done.
+const TURN_BATCHES: usize = 4;
+
+/// Packets that may be on their way from one worker to another: more than a second of the busiest talk mix of one core;
+/// beyond that the receiver is hopelessly behind, and old voice is dropped.
+const RING: usize = 1024;
+
+/// What other threads ask of a worker.
+enum Command {
+    /// Something to do with the engine, on its thread.
+    Work(Work),
+    /// End, after what was queued before.
+    Stop,
+}
+
+type Work = Box<dyn FnOnce(&mut Engine, Instant, &mut Batch<'_>) + Send>;
+
+/// A packet on its way to another worker's listeners.
+struct Relayed {
+    channel: ChannelId,
+    epoch: u64,
+    packet: Box<[u8]>,
+}
+
+/// The handle of a running worker.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    commands: mpsc::Sender<Command>,
+    waker: Waker,
+}
+
+/// The worker is gone.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the worker has stopped")]
+pub struct Stopped;
+
+impl Worker {
+    /// Has something done with the engine and waits for its answer. Commands of one caller are carried out in order; their
+    /// number is bounded by the callers, who wait.
+    pub async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Engine, Instant, &mut Batch<'_>) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let answer = self.ask(work)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Like [`Self::call`], but the command is queued when this returns, and the answer is awaited by the caller.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Engine, Instant, &mut Batch<'_>) -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        self.post(Command::Work(Box::new(move |engine, now, batch| {
+            // The caller may have given up waiting; what it asked for is done all the same.
+            let _ = sender.send(work(engine, now, batch));
+        })))?;
+        Ok(receiver)
+    }
+
+    /// Asks the worker to end.
+    pub fn stop(&self) {
+        // One that has stopped already needs no asking.
+        let _ = self.post(Command::Stop);
+    }
+
+    fn post(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).map_err(|_| Stopped)?;
+        self.waker.wake();
+        Ok(())
+    }
+}
+
+/// The engine's outbound side for one turn: the batch, the sockets it goes to, the rings to the peers.
+pub struct Batch<'a> {
+    sender: &'a mut Sender,
+    sockets: &'a [UdpSocket],
+    socket: &'a mut u8,
+    peers: &'a mut [Option<Peer>],
+}
+
+impl std::fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("sender", &self.sender).finish_non_exhaustive()
+    }
+}
+
+impl Batch<'_> {
+    fn flush(&mut self) {
+        self.sender.flush(&self.sockets[usize::from(*self.socket)]);
+    }
+}
+
+impl Outbound for Batch<'_> {
+    fn buffer(&mut self) -> &mut [u8] {
+        if self.sender.is_full() {
+            self.flush();
+        }
+        self.sender.buffer()
+    }
+
+    fn send(&mut self, len: usize, path: Path) {
+        if path.socket != *self.socket {
+            // The bytes are in the arena already: send what is before them, then keep them under the other socket.
+            self.sender.flush_keeping(&self.sockets[usize::from(*self.socket)], len);
+            *self.socket = path.socket;
+        }
+        self.sender.push(len, path.remote);
+    }
+
+    fn relay(&mut self, peers: u64, channel: &ChannelId, epoch: u64, packet: &[u8]) {
+        for (at, peer) in self.peers.iter_mut().enumerate() {
+            let Some(peer) = peer.as_mut().filter(|_| peers & (1 << at) != 0) else { continue };
+            let relayed = Relayed { channel: channel.clone(), epoch, packet: packet.into() };
+            if peer.ring.push(relayed).is_ok() {
+                peer.wake = true;
+            }
+        }
+    }
+}
+
+/// The way to another worker.
+struct Peer {
+    ring: rtrb::Producer<Relayed>,
+    worker: Worker,
+    wake: bool,
+}
+
+/// Starts workers over their sockets: `sockets[w]` are those of worker `w`.
+pub(crate) fn start(
+    sockets: Vec<Vec<UdpSocket>>,
+    config: &Config,
+    watchers: &Arc<Watchers>,
+) -> anyhow::Result<(Vec<Worker>, Vec<thread::JoinHandle<()>>)> {
+    let count = sockets.len();
+    let mut handles = Vec::with_capacity(count);
+    let mut queues = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (commands, queue) = mpsc::channel();
+        let worker = Worker { commands, waker: Waker::new()? };
+        handles.push(worker);
+        queues.push(queue);
+    }
+    let mut outgoing: Vec<Vec<Option<Peer>>> = (0..count).map(|_| Vec::new()).collect();
+    let mut incoming: Vec<Vec<rtrb::Consumer<Relayed>>> = (0..count).map(|_| Vec::new()).collect();
+    for (from, peers) in outgoing.iter_mut().enumerate() {
+        for to in 0..count {
+            peers.push((from != to).then(|| {
+                let (ring, end) = rtrb::RingBuffer::new(RING);
+                incoming[to].push(end);
+                Peer { ring, worker: handles[to].clone(), wake: false }
+            }));
+        }
+    }
+    let mut threads = Vec::with_capacity(count);
+    for (index, (((sockets, commands), peers), rings)) in
+        sockets.into_iter().zip(queues).zip(outgoing).zip(incoming).enumerate()
+    {
+        let thread = Thread {
+            index: index as u32,
+            engine: Engine::new(config.clone(), rand::random()),
+            sleeper: Sleeper::new(&sockets, handles[index].waker.clone()),
+            sockets,
+            commands,
+            peers,
+            rings,
+            watchers: Arc::clone(watchers),
+        };
+        threads.push(thread::Builder::new().name(format!("media-{index}")).spawn(move || thread.run())?);
+    }
+    Ok((handles, threads))
+}
+
+/// What a worker thread owns.
+struct Thread {
+    index: u32,
+    engine: Engine,
+    sockets: Vec<UdpSocket>,
+    sleeper: Sleeper,
+    commands: mpsc::Receiver<Command>,
+    peers: Vec<Option<Peer>>,
+    rings: Vec<rtrb::Consumer<Relayed>>,
+    watchers: Arc<Watchers>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        // A panic is a bug. A node that has lost a worker would go on to take clients that it cannot serve.
+        let _guard = AbortOnPanic;
+        let mut receiver = Receiver::default();
+        let mut sender = Sender::default();
+        let mut socket = 0;
+        let mut busy = false;
+        loop {
+            if !busy {
+                let timeout = self.engine.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
+                self.sleeper.sleep(timeout);
+            }
+            let now = Instant::now();
+            let mut batch =
+                Batch { sender: &mut sender, sockets: &self.sockets, socket: &mut socket, peers: &mut self.peers };
+            busy = false;
+            for (index, socket) in self.sockets.iter().enumerate() {
+                for turn in 0..TURN_BATCHES {
+                    let received = receiver.receive(socket, |remote, datagram| {
+                        let path = Path { socket: index as u8, remote };
+                        self.engine.handle_datagram(now, path, datagram, &mut batch);
+                    });
+                    if received < BATCH {
+                        break;
+                    }
+                    busy |= turn + 1 == TURN_BATCHES;
+                }
+            }
+            // What is in the rings was sent by workers that had applied its floor; ours was queued before theirs. So the
+            // number of packets is read first, then commands are carried out, then those packets are forwarded.
+            let waiting: Vec<usize> = self.rings.iter().map(rtrb::Consumer::slots).collect();
+            let mut stopped = false;
+            while let Ok(command) = self.commands.try_recv() {
+                match command {
+                    Command::Work(work) => work(&mut self.engine, now, &mut batch),
+                    Command::Stop => stopped = true,
+                }
+            }
+            for (ring, waiting) in self.rings.iter_mut().zip(waiting) {
+                for _ in 0..waiting {
+                    let Ok(relayed) = ring.pop() else { break };
+                    let Relayed { channel, epoch, packet } = relayed;
+                    self.engine.handle_relayed(now, &channel, epoch, &packet, &mut batch);
+                }
+            }
+            self.engine.handle_timeout(now, &mut batch);
+            batch.flush();
+            self.after_turn();
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    /// Passes on what the engine has to say, and wakes the peers that were given packets.
+    fn after_turn(&mut self) {
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                Event::Gateway(gateway, event) => self.watchers.send(&gateway, event),
+                Event::Listening(channel, listening) => {
+                    for peer in self.peers.iter().flatten() {
+                        let (channel, index) = (channel.clone(), self.index);
+                        // A peer that has stopped has nothing to relay.
+                        let _ = peer.worker.post(Command::Work(Box::new(move |engine, now, _| {
+                            engine.set_peer_listening(now, &channel, index, listening);
+                        })));
+                    }
+                }
+            }
+        }
+        for peer in self.peers.iter_mut().flatten() {
+            if std::mem::take(&mut peer.wake) {
+                peer.worker.waker.wake();
+            }
+        }
+    }
+}
+
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("a media worker has panicked; the process ends, so that its clients move elsewhere");
+            std::process::abort();
+        }
+    }
+}
