@@ -42,7 +42,7 @@ struct Relayed {
 
 /// The handle of a running worker.
 #[derive(Debug, Clone)]
-pub struct Worker {
+pub(crate) struct Worker {
     commands: mpsc::Sender<Command>,
     waker: Waker,
 }
@@ -50,12 +50,12 @@ pub struct Worker {
 /// The worker is gone.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the worker has stopped")]
-pub struct Stopped;
+pub(crate) struct Stopped;
 
 impl Worker {
     /// Has something done with the engine and waits for its answer. Commands of one caller are carried out in order; their
     /// number is bounded by the callers, who wait.
-    pub async fn call<T: Send + 'static>(
+    pub(crate) async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Engine, Instant, &mut Batch<'_>) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
@@ -64,7 +64,7 @@ impl Worker {
     }
 
     /// Like [`Self::call`], but the command is queued when this returns, and the answer is awaited by the caller.
-    pub fn ask<T: Send + 'static>(
+    pub(crate) fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Engine, Instant, &mut Batch<'_>) -> T + Send + 'static,
     ) -> Result<oneshot::Receiver<T>, Stopped> {
@@ -77,7 +77,7 @@ impl Worker {
     }
 
     /// Asks the worker to end.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         // One that has stopped already needs no asking.
         let _ = self.post(Command::Stop);
     }
@@ -90,7 +90,7 @@ impl Worker {
 }
 
 /// The engine's outbound side for one turn: the batch, the sockets it goes to, the rings to the peers.
-pub struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     sender: &'a mut Sender,
     sockets: &'a [UdpSocket],
     socket: &'a mut u8,

@@ -65,6 +65,8 @@ pub struct KeyError(String);
 
 /// Both directions of one transport.
 pub struct Srtp {
+    /// What was negotiated.
+    pub profile: Profile,
     /// Towards the client.
     pub sealer: Sealer,
     rtcp_out: Context,
@@ -74,7 +76,7 @@ pub struct Srtp {
 
 impl std::fmt::Debug for Srtp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Srtp").finish_non_exhaustive() // keys stay out of logs
+        f.debug_struct("Srtp").field("profile", &self.profile).finish_non_exhaustive() // keys stay out of logs
     }
 }
 
@@ -95,6 +97,7 @@ impl Srtp {
             ((server_key, server_salt), (client_key, client_salt))
         };
         Ok(Self {
+            profile,
             sealer: Sealer::new(profile, local.0, local.1)?,
             rtcp_out: context(profile, local)?,
             inbound: context(profile, remote)?,
