@@ -18,8 +18,8 @@ export type AudioPathState = "connecting" | "connected" | "interrupted" | "faile
  */
 const OPUS: types.ProducerCodecOptions = { opusStereo: false, opusFec: true, opusDtx: true };
 
-/** What `channel.ts` needs of a stream out: its track can be changed, and it ends. */
-export type Sender = Pick<types.Producer, "replaceTrack" | "close">;
+/** What `channel.ts` needs of a stream out. */
+export type Sender = Pick<types.Producer, "close">;
 
 export class Media {
   readonly #producerByChannel = new Map<string, types.Producer>();
