@@ -2,6 +2,8 @@
 //! packets of the same size to the same thousand addresses, in the same run. The receiver is one socket that never reads,
 //! so both numbers hold the kernel's way through loopback and nothing else.
 
+#![allow(clippy::print_stdout)] // its output is its purpose
+
 #[path = "../engine/tests/support/mod.rs"]
 mod support;
 

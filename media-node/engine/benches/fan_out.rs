@@ -1,6 +1,8 @@
 //! What a listener-packet costs in the engine, without the send, beside sealing alone in the same run; and what a packet
 //! costs at a closed gate. Prints ratios: absolute times on a shared machine mean little.
 
+#![allow(clippy::print_stdout)] // its output is its purpose
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -1,7 +1,7 @@
 //! A transport: one client's ICE-lite and DTLS association, and the keys that come of it.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::channel::{ChannelKey, ConsumerKey, ProducerKey};
 use crate::dtls::{Association, Fingerprint, Role};
@@ -96,6 +96,11 @@ impl Transport {
             next_mid: 0,
             rtcp_sources: Vec::new(),
         }
+    }
+
+    /// Whether the selected path has passed a check within this time.
+    pub fn is_selected_fresh(&self, now: Instant, within: Duration) -> bool {
+        self.selected_checked.is_some_and(|at| now.saturating_duration_since(at) <= within)
     }
 
     /// Remembers a path that has passed a check. Answers one that had to be forgotten for it.

@@ -19,16 +19,16 @@ impl Engine {
     pub(super) fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
         let Some(mut request) = BindingRequest::parse(datagram) else { return };
         let Some(&key) = self.transport_by_ufrag.get(request.local_ufrag()) else { return };
-        let transport = &mut self.transports[key];
-        if !request.is_authentic(&transport.password) {
+        if !request.is_authentic(&self.transports[key].password) || self.is_in_use_by_another(now, path, key) {
             return;
         }
+        let transport = &mut self.transports[key];
         let Some(response) = request.success(&transport.password, path.remote) else { return };
         send(out, &response, path);
 
         transport.last_check = now;
         let forgotten = transport.add_path(path);
-        let stale = transport.selected_checked.is_none_or(|at| now.saturating_duration_since(at) > STALE_PATH);
+        let stale = !transport.is_selected_fresh(now, STALE_PATH);
         if request.use_candidate() || stale || transport.selected == Some(path) {
             transport.selected = Some(path);
             transport.selected_checked = Some(now);
@@ -40,6 +40,14 @@ impl Engine {
         }
         self.transport_by_path.insert(path, key);
         self.start_handshake(now, key, out);
+    }
+
+    /// Whether another client talks over this path: nobody can take it away by forging its address.
+    fn is_in_use_by_another(&self, now: Instant, path: Path, key: TransportKey) -> bool {
+        let owner = self.transport_by_path.get(&path).filter(|owner| **owner != key);
+        owner
+            .and_then(|owner| self.transports.get(*owner))
+            .is_some_and(|owner| owner.selected == Some(path) && owner.is_selected_fresh(now, STALE_PATH))
     }
 
     /// Starts our side of the handshake, if we are the client and know where to send and whom to expect.

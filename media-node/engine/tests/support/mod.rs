@@ -139,6 +139,11 @@ impl Sim {
         }
     }
 
+    /// A number drawn from the test's seed.
+    pub fn rng_range(&mut self, range: std::ops::Range<usize>) -> usize {
+        self.rng.random_range(range)
+    }
+
     /// Adds a client with an open transport that is told the client's fingerprint.
     pub fn client(&mut self, name: &str, role: Role) -> usize {
         let identity = Identity::generate().expect("randomness");
