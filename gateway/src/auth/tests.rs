@@ -1,0 +1,135 @@
+use serde_json::json;
+
+use super::*;
+
+fn keys() -> Keys {
+    keys_of(b"0123456789abcdef0123456789abcdef", None, None)
+}
+
+fn keys_of(secret: &[u8], issuer: Option<&str>, audience: Option<&str>) -> Keys {
+    Keys::hs256(&SecretSlice::from(secret.to_vec()), issuer.map(str::to_owned), audience.map(str::to_owned))
+}
+
+fn signed(claims: &Value) -> String {
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &keys().hs256.encoding).expect("signs")
+}
+
+fn in_seconds(seconds: i64) -> i64 {
+    i64::try_from(unix_now().as_secs()).expect("a time") + seconds
+}
+
+fn alice() -> Claims {
+    Claims {
+        user_id: "alice".into(),
+        user_name: "Alice".into(),
+        channel_ids: Some(vec!["lobby".into()]),
+        ..Claims::default()
+    }
+}
+
+#[test]
+fn a_signed_token_speaks_for_its_user() {
+    let token = keys().sign(&alice(), Duration::from_secs(60)).expect("signs");
+    let identity = keys().verify(&token).expect("valid");
+    assert_eq!((identity.user.as_str(), identity.user_name.as_str()), ("alice", "Alice"));
+    assert_eq!((identity.role, identity.global_role.as_str()), (Role::General, "NONE"));
+    assert_eq!(identity.channels, Some(vec!["lobby".into()]));
+    assert!(identity.expires_in() <= Duration::from_secs(60) && identity.expires_in() > Duration::from_secs(50));
+}
+
+#[test]
+fn a_token_of_another_key_algorithm_or_time_is_invalid() {
+    let claims = |exp: Value| json!({"userId": "alice", "userName": "Alice", "exp": exp});
+    let good = claims(in_seconds(60).into());
+    let other = keys_of(b"another secret of 32 bytes or so", None, None);
+    assert_eq!(other.verify(&signed(&good)), Err(TokenError::Invalid));
+    let hs512 = jsonwebtoken::encode(&Header::new(Algorithm::HS512), &good, &keys().hs256.encoding).expect("signs");
+    assert_eq!(keys().verify(&hs512), Err(TokenError::Invalid));
+    // {"alg":"none"}, the oldest trick.
+    let body = signed(&good).split('.').nth(1).expect("three parts").to_owned();
+    assert_eq!(keys().verify(&format!("eyJhbGciOiJub25lIn0.{body}.")), Err(TokenError::Invalid));
+    for token in ["", "x", "a.b.c", "....."] {
+        assert_eq!(keys().verify(token), Err(TokenError::Invalid), "{token}");
+    }
+    for exp in [in_seconds(-1).into(), Value::Null, json!("tomorrow"), json!(-1), json!(1e300), json!({})] {
+        assert_eq!(keys().verify(&signed(&claims(exp.clone()))), Err(TokenError::Invalid), "{exp}");
+    }
+    assert_eq!(keys().verify(&signed(&json!({"userId": "a", "userName": "A"}))), Err(TokenError::Invalid));
+    let mut early = good;
+    early["nbf"] = in_seconds(600).into();
+    assert_eq!(keys().verify(&signed(&early)), Err(TokenError::Invalid));
+}
+
+#[test]
+fn a_token_without_a_user_has_an_invalid_payload() {
+    let exp = in_seconds(60);
+    for claims in [
+        json!({"userName": "Alice", "exp": exp}),
+        json!({"userId": "alice", "exp": exp}),
+        json!({"userId": "", "userName": "Alice", "exp": exp}),
+        json!({"userId": 7, "userName": "Alice", "exp": exp}),
+        json!({"userId": "alice", "userName": "A".repeat(300), "exp": exp}),
+        json!({"userId": "alice", "userName": "Alice", "channelIds": "lobby", "exp": exp}),
+        json!({"userId": "alice", "userName": "Alice", "channelIds": [1], "exp": exp}),
+    ] {
+        assert_eq!(keys().verify(&signed(&claims)), Err(TokenError::Payload), "{claims}");
+    }
+}
+
+#[test]
+fn issuer_and_audience_are_checked_only_where_they_are_set() {
+    let secret = b"0123456789abcdef0123456789abcdef";
+    let strict = keys_of(secret, Some("control"), Some("voice"));
+    let token = strict.sign(&alice(), Duration::from_secs(60)).expect("signs");
+    assert!(strict.verify(&token).is_ok());
+    assert!(keys().verify(&token).is_ok());
+    let plain = keys().sign(&alice(), Duration::from_secs(60)).expect("signs");
+    assert_eq!(strict.verify(&plain), Err(TokenError::Invalid));
+    assert_eq!(keys_of(secret, Some("other"), None).verify(&token), Err(TokenError::Invalid));
+    assert_eq!(keys_of(secret, None, Some("other")).verify(&token), Err(TokenError::Invalid));
+}
+
+#[test]
+fn roles_follow_the_claims() {
+    let role = |roles: Value| {
+        let mut claims = json!({"userId": "a", "userName": "A", "exp": in_seconds(60)});
+        claims.as_object_mut().expect("an object").extend(roles.as_object().expect("an object").clone());
+        keys().verify(&signed(&claims)).expect("valid").role
+    };
+    assert_eq!(role(json!({})), Role::General);
+    assert_eq!(role(json!({"role": "USER"})), Role::General);
+    assert_eq!(role(json!({"role": "DISPATCH"})), Role::Dispatch);
+    assert_eq!(role(json!({"eventRole": "DISPATCH", "role": "USER"})), Role::Dispatch);
+    assert_eq!(role(json!({"eventRole": "USER", "role": "DISPATCH"})), Role::General);
+    assert_eq!(role(json!({"eventRole": "", "role": "DISPATCH"})), Role::Dispatch);
+    assert_eq!(role(json!({"globalRole": "ADMIN", "role": "DISPATCH"})), Role::Admin);
+    assert_eq!(role(json!({"role": "ADMIN"})), Role::General);
+    for (wanted, claims) in [Role::Admin, Role::Dispatch, Role::General].map(|role| (role, alice().with_role(role))) {
+        let token = keys().sign(&claims, Duration::from_secs(60)).expect("signs");
+        assert_eq!(keys().verify(&token).expect("valid").role, wanted);
+    }
+}
+
+#[test]
+fn channels_are_joined_as_listed_or_as_set() {
+    let identity = |claims: &Claims| {
+        let token = keys().sign(claims, Duration::from_secs(60)).expect("signs");
+        keys().verify(&token).expect("valid")
+    };
+    let listed = identity(&alice());
+    assert!(listed.may_join(&"lobby".into(), false));
+    assert!(!listed.may_join(&"other".into(), true));
+    let unlisted = identity(&Claims { channel_ids: None, ..alice() });
+    assert!(unlisted.may_join(&"lobby".into(), true));
+    assert!(!unlisted.may_join(&"lobby".into(), false));
+    let admin = identity(&alice().with_role(Role::Admin));
+    assert!(admin.may_join(&"other".into(), false));
+}
+
+#[test]
+fn a_short_secret_is_refused_and_a_secret_is_never_shown() {
+    assert!(secret("0123456789abcdef0123456789abcde").is_err());
+    let config = AuthConfig { jwt_secret: secret(&"s".repeat(32)).ok(), ..AuthConfig::default() };
+    let keys = Keys::from_config(&config).expect("keys");
+    assert!(!format!("{config:?} {keys:?}").contains("sss"));
+}

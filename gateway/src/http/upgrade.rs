@@ -1,0 +1,101 @@
+//! `GET /ws`: the handshake, with every refusal before the upgrade (PROTOCOL section 1).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::retry_after;
+use crate::auth::{Identity, SUBPROTOCOL, TokenError, find_token};
+use crate::message::push;
+use crate::session::Session;
+use crate::shared::Shared;
+use crate::socket::{self, Outbox};
+
+/// Another gateway, or this one after its restart, is there in a moment.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Why a handshake is refused.
+enum Refused {
+    Token(TokenError),
+    TooMany(Duration),
+    Unavailable,
+    NoUpgrade(WebSocketUpgradeRejection),
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Token(error) => (StatusCode::UNAUTHORIZED, error.to_string()).into_response(),
+            Self::TooMany(wait) => {
+                let response = (StatusCode::TOO_MANY_REQUESTS, "Too many connection attempts").into_response();
+                // In whole seconds, and never too early.
+                retry_after(response, wait.as_secs() + 1)
+            }
+            Self::Unavailable => {
+                let response = (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable").into_response();
+                retry_after(response, RETRY.as_secs())
+            }
+            Self::NoUpgrade(rejection) => rejection.into_response(),
+        }
+    }
+}
+
+pub(super) async fn upgrade(
+    State(gateway): State<Arc<Shared>>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let (identity, room) = match admit(&gateway, address, &uri, &headers) {
+        Ok(admitted) => admitted,
+        Err(refused) => return refused.into_response(),
+    };
+    let upgrade = match upgrade {
+        Ok(upgrade) => socket::limit(upgrade).protocols([SUBPROTOCOL]),
+        Err(rejection) => return Refused::NoUpgrade(rejection).into_response(),
+    };
+    upgrade.on_upgrade(move |socket| {
+        let (outbox, queue) = Outbox::new();
+        outbox.send(channel_list(&identity));
+        let session = Session::new(Arc::clone(&gateway), identity, outbox, room);
+        tracing::debug!(user = %session.owner().user, connection = %session.connection(), "a socket is open");
+        gateway.tasks.track_future(socket::serve(socket, session, queue))
+    })
+}
+
+/// The cheap questions first.
+fn admit(
+    gateway: &Shared,
+    address: SocketAddr,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(Identity, OwnedSemaphorePermit), Refused> {
+    if gateway.draining.is_cancelled() {
+        return Err(Refused::Unavailable);
+    }
+    gateway.attempts.check(address.ip()).map_err(Refused::TooMany)?;
+    let token = find_token(uri, headers).ok_or(Refused::Token(TokenError::Missing))?;
+    let identity = gateway.keys.verify(&token).map_err(Refused::Token)?;
+    let room = Arc::clone(&gateway.room).try_acquire_owned().map_err(|_| {
+        tracing::warn!("a socket was refused: this gateway has as many as it may");
+        Refused::Unavailable
+    })?;
+    Ok((identity, room))
+}
+
+/// The first push: what the token allows.
+fn channel_list(identity: &Identity) -> axum::extract::ws::Utf8Bytes {
+    let channels: Vec<_> = identity.channels.iter().flatten().map(|channel| channel.as_str()).collect();
+    push(
+        "channel-list",
+        json!({"channels": channels, "role": identity.role.as_str(), "globalRole": identity.global_role}),
+    )
+}

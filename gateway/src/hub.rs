@@ -1,0 +1,244 @@
+//! The channels that have members on this gateway: who they are, whose floor it is, and the pushes to them.
+//!
+//! A push is serialized once for a channel; all its members get the same bytes. One plain mutex guards everything and is
+//! never held across an await: a fan-out to a thousand members is a thousand `try_send`. The bus and the snapshots bring
+//! the changes in, joins and leaves bring members. An idle member costs a map entry, no timer and no task.
+
+mod leases;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use voiceping_state::{ChannelId, ConnectionId, Floor, FloorCause, MemberChanged, Owner};
+
+use crate::socket::Outbox;
+use crate::view;
+use leases::Leases;
+
+/// The channels with local members.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    inner: Mutex<Inner>,
+    lease_changed: Notify,
+    /// To the task that owns the subscription. Never more entries than joins and leaves in progress.
+    idle: mpsc::UnboundedSender<ChannelId>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    channel_by_id: HashMap<ChannelId, Channel>,
+    leases: Leases,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    /// Members and joins in progress.
+    interest: usize,
+    /// The subscription watches it.
+    watched: bool,
+    known: Option<Known>,
+    outbox_by_connection: HashMap<ConnectionId, Outbox>,
+}
+
+/// A floor, and since when this gateway has known it.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) floor: Floor,
+    pub(crate) since: Instant,
+}
+
+/// A change of a floor as the hub is told: an event of the bus, or a snapshot of the state.
+#[derive(Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) channel: &'a ChannelId,
+    pub(crate) floor: &'a Floor,
+    /// `None` in a snapshot.
+    pub(crate) cause: Option<FloorCause>,
+    pub(crate) previous: Option<&'a Owner>,
+}
+
+/// What a change was to the hub.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// Not newer than what is known, or of a channel without local members.
+    Nothing,
+    /// The first that is known of the channel.
+    First,
+    /// Newer; the members have been told. Holds who held the floor until now.
+    Changed(Option<Owner>),
+}
+
+/// Keeps a channel in the hub for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Interest {
+    hub: Arc<Hub>,
+    channel: ChannelId,
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        let mut inner = self.hub.lock();
+        if let Some(channel) = inner.channel_by_id.get_mut(&self.channel) {
+            channel.interest -= 1;
+            if channel.interest == 0 {
+                // Fails only when the gateway has ended, and its subscription with it.
+                let _ = self.hub.idle.send(self.channel.clone());
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// A hub, and the channels that have lost their last member: to be forgotten by the owner of the subscription.
+    pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<ChannelId>) {
+        let (idle, receiver) = mpsc::unbounded_channel();
+        (Arc::new(Self { inner: Mutex::default(), lease_changed: Notify::new(), idle }), receiver)
+    }
+
+    /// Begins a join: the channel stays until the answer is dropped.
+    pub(crate) fn interest(self: &Arc<Self>, channel: &ChannelId) -> Interest {
+        self.lock().channel_by_id.entry(channel.clone()).or_default().interest += 1;
+        Interest { hub: Arc::clone(self), channel: channel.clone() }
+    }
+
+    pub(crate) fn is_watched(&self, channel: &ChannelId) -> bool {
+        self.lock().channel_by_id.get(channel).is_some_and(|channel| channel.watched)
+    }
+
+    pub(crate) fn set_watched(&self, channel: &ChannelId) {
+        if let Some(channel) = self.lock().channel_by_id.get_mut(channel) {
+            channel.watched = true;
+        }
+    }
+
+    /// Forgets a channel that nobody is interested in. `false`: somebody is, again.
+    pub(crate) fn forget_if_idle(&self, channel: &ChannelId) -> bool {
+        let mut inner = self.lock();
+        let idle = inner.channel_by_id.get(channel).is_some_and(|channel| channel.interest == 0);
+        if idle {
+            inner.channel_by_id.remove(channel);
+            inner.leases.remove(channel);
+        }
+        idle
+    }
+
+    /// All channels that the subscription watches.
+    pub(crate) fn watched(&self) -> Vec<ChannelId> {
+        let inner = self.lock();
+        inner.channel_by_id.iter().filter(|(_, channel)| channel.watched).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// A channel's floor, if anything is known of it.
+    pub(crate) fn known(&self, channel: &ChannelId) -> Option<Known> {
+        self.lock().channel_by_id.get(channel)?.known.clone()
+    }
+
+    /// Adds a member. `reply` is called with the floor under the lock: a change that comes later is queued behind it.
+    pub(crate) fn enter(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        outbox: &Outbox,
+        reply: impl FnOnce(&Floor),
+    ) {
+        let mut inner = self.lock();
+        let channel = inner.channel_by_id.entry(channel.clone()).or_default();
+        channel.outbox_by_connection.insert(connection.clone(), outbox.clone());
+        match &channel.known {
+            Some(known) => reply(&known.floor),
+            None => reply(&Floor::default()),
+        }
+    }
+
+    /// Removes a member.
+    pub(crate) fn exit(&self, channel: &ChannelId, connection: &ConnectionId) {
+        if let Some(channel) = self.lock().channel_by_id.get_mut(channel) {
+            channel.outbox_by_connection.remove(connection);
+        }
+    }
+
+    /// Takes a change in, unless it is old, and tells the members.
+    pub(crate) fn apply(&self, change: &Change<'_>) -> Applied {
+        let mut inner = self.lock();
+        let Inner { channel_by_id, leases } = &mut *inner;
+        let Some(channel) = channel_by_id.get_mut(change.channel) else {
+            return Applied::Nothing;
+        };
+        let known_epoch = channel.known.as_ref().map(|known| known.floor.epoch);
+        if known_epoch.is_some_and(|epoch| change.floor.epoch < epoch) {
+            return Applied::Nothing;
+        }
+        // Also at the same epoch: a renewed lease announces nothing, but a snapshot shows it.
+        if leases.follow(change.channel, change.floor) {
+            self.lease_changed.notify_one();
+        }
+        if known_epoch == Some(change.floor.epoch) {
+            return Applied::Nothing;
+        }
+        let before = channel.known.replace(Known { floor: change.floor.clone(), since: Instant::now() });
+        let Some(before) = before else {
+            return Applied::First;
+        };
+        channel.push(&view::speaker_changed(change.channel, change.floor, change.cause), untold(change));
+        let previous = change.previous.cloned().or(before.floor.holder.map(|holder| holder.owner));
+        Applied::Changed(previous)
+    }
+
+    /// Tells the members that a user came or went; not the connection that did, which has its own answer.
+    pub(crate) fn member_changed(&self, change: &MemberChanged) {
+        let mut inner = self.lock();
+        if let Some(channel) = inner.channel_by_id.get_mut(&change.channel)
+            && let Some(known) = &channel.known
+        {
+            channel.push(&view::member_changed(change, &known.floor), Some(&change.member.connection));
+        }
+    }
+
+    /// When the next lease should end, if any floor is held.
+    pub(crate) fn next_lease(&self) -> Option<Instant> {
+        self.lock().leases.next()
+    }
+
+    /// Waits until [`Self::next_lease`] may have another answer.
+    pub(crate) async fn lease_changed(&self) {
+        self.lease_changed.notified().await;
+    }
+
+    /// The channels whose lease should have ended. Each comes again after `again`, unless its floor changes before.
+    pub(crate) fn take_expired(&self, now: Instant, again: Duration) -> Vec<ChannelId> {
+        self.lock().leases.take_due(now, now + again)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing panics under the lock")
+    }
+}
+
+impl Channel {
+    fn push(&self, text: &Utf8Bytes, except: Option<&ConnectionId>) {
+        for (connection, outbox) in &self.outbox_by_connection {
+            if Some(connection) != except {
+                outbox.send(text.clone());
+            }
+        }
+    }
+}
+
+/// The connection that is not told of a change: the one that speaks, and the one that knows because it gave the floor
+/// back itself or is told in another way. Who lost the floor otherwise must hear of it.
+fn untold<'a>(change: &Change<'a>) -> Option<&'a ConnectionId> {
+    match (&change.floor.holder, change.cause) {
+        (Some(holder), _) => Some(&holder.owner.connection),
+        (None, Some(FloorCause::Released | FloorCause::Left | FloorCause::NodeFailed)) => {
+            change.previous.map(|owner| &owner.connection)
+        }
+        (None, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+use serde_json::Value;
+use voiceping_state::{Holder, MemberAction};
+
+use super::*;
+
+struct Member {
+    connection: ConnectionId,
+    queue: mpsc::Receiver<Utf8Bytes>,
+    _interest: Interest,
+}
+
+impl Member {
+    fn enter(hub: &Arc<Hub>, connection: &str) -> Self {
+        let (outbox, queue) = Outbox::new();
+        let connection = ConnectionId::from(connection);
+        let interest = hub.interest(&channel());
+        hub.enter(&channel(), &connection, &outbox, |_| ());
+        Self { connection, queue, _interest: interest }
+    }
+
+    fn pushes(&mut self) -> Vec<Value> {
+        std::iter::from_fn(|| self.queue.try_recv().ok())
+            .map(|text| serde_json::from_str(&text).expect("JSON"))
+            .collect()
+    }
+}
+
+fn channel() -> ChannelId {
+    "c1".into()
+}
+
+fn owner(connection: &ConnectionId) -> Owner {
+    Owner { user: "a".into(), user_name: "A".into(), connection: connection.clone(), gateway: "g".into() }
+}
+
+fn held(epoch: u64, connection: &ConnectionId) -> Floor {
+    Floor { epoch, holder: Some(Holder { owner: owner(connection), taken_at_ms: 0, lease_until_ms: 0 }) }
+}
+
+fn free(epoch: u64) -> Floor {
+    Floor { epoch, holder: None }
+}
+
+fn apply(hub: &Hub, floor: &Floor, cause: Option<FloorCause>, previous: Option<&Owner>) -> Applied {
+    hub.apply(&Change { channel: &channel(), floor, cause, previous })
+}
+
+#[tokio::test]
+async fn a_change_reaches_all_but_the_speaker_and_only_once() {
+    let (hub, _idle) = Hub::new();
+    let (mut a, mut b) = (Member::enter(&hub, "a"), Member::enter(&hub, "b"));
+    assert_eq!(apply(&hub, &free(1), None, None), Applied::First);
+    let taken = held(2, &a.connection);
+    assert_eq!(apply(&hub, &taken, Some(FloorCause::Taken), None), Applied::Changed(None));
+    assert_eq!(apply(&hub, &taken, Some(FloorCause::Taken), None), Applied::Nothing);
+    assert_eq!(apply(&hub, &free(1), Some(FloorCause::Released), None), Applied::Nothing);
+    assert!(a.pushes().is_empty());
+    let pushes = b.pushes();
+    assert_eq!(pushes.len(), 1);
+    assert_eq!(pushes[0]["data"]["producerId"], "floor:c1");
+}
+
+#[tokio::test]
+async fn who_gave_the_floor_back_is_not_told_and_who_lost_it_is() {
+    let (hub, _idle) = Hub::new();
+    let (mut a, mut b) = (Member::enter(&hub, "a"), Member::enter(&hub, "b"));
+    let previous = owner(&a.connection);
+    apply(&hub, &held(1, &a.connection), None, None);
+    let changed = Applied::Changed(Some(previous.clone()));
+    assert_eq!(apply(&hub, &free(2), Some(FloorCause::Released), Some(&previous)), changed);
+    assert_eq!((a.pushes().len(), b.pushes().len()), (0, 1));
+    apply(&hub, &held(3, &a.connection), Some(FloorCause::Taken), None);
+    apply(&hub, &free(4), Some(FloorCause::Expired), Some(&previous));
+    let lost = a.pushes();
+    assert_eq!((lost.len(), b.pushes().len()), (1, 2));
+    assert_eq!(lost[0]["data"]["reason"], "expired");
+    // A snapshot knows no cause: better told twice than not at all.
+    apply(&hub, &held(5, &a.connection), Some(FloorCause::Taken), None);
+    assert_eq!(apply(&hub, &free(6), None, None), changed);
+    assert_eq!((a.pushes().len(), b.pushes().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_slow_reader_loses_its_own_connection_only() {
+    let (hub, _idle) = Hub::new();
+    let (slow, mut quick) = (Member::enter(&hub, "slow"), Member::enter(&hub, "quick"));
+    let outbox = hub.lock().channel_by_id[&channel()].outbox_by_connection[&slow.connection].clone();
+    let other = ConnectionId::from("speaker");
+    for epoch in 1..5_000 {
+        apply(&hub, &held(epoch, &other), None, None);
+        quick.pushes();
+    }
+    assert!(outbox.is_closed());
+    let left = hub.lock().channel_by_id[&channel()].outbox_by_connection[&quick.connection].clone();
+    assert!(!left.is_closed());
+}
+
+#[tokio::test]
+async fn a_users_coming_is_told_to_the_others_with_the_floor() {
+    let (hub, _idle) = Hub::new();
+    let (mut a, mut b) = (Member::enter(&hub, "a"), Member::enter(&hub, "b"));
+    apply(&hub, &held(1, &b.connection), None, None);
+    let member = owner(&a.connection);
+    hub.member_changed(&MemberChanged { channel: channel(), member, action: MemberAction::Joined, user_count: 2 });
+    assert!(a.pushes().is_empty());
+    let pushes = b.pushes();
+    assert_eq!((pushes.len(), &pushes[0]["type"]), (1, &"channel-state".into()));
+    assert_eq!((&pushes[0]["data"]["isBusy"], &pushes[0]["data"]["userCount"]), (&true.into(), &2.into()));
+}
+
+#[tokio::test]
+async fn a_channel_is_forgotten_when_nobody_is_interested_any_more() {
+    let (hub, mut idle) = Hub::new();
+    let (a, b) = (hub.interest(&channel()), hub.interest(&channel()));
+    hub.set_watched(&channel());
+    drop(a);
+    assert!(idle.try_recv().is_err());
+    drop(b);
+    assert_eq!(idle.try_recv(), Ok(channel()));
+    // A join that begins before the subscription lets go keeps the channel.
+    let again = hub.interest(&channel());
+    assert!(hub.is_watched(&channel()) && !hub.forget_if_idle(&channel()));
+    drop(again);
+    assert!(hub.forget_if_idle(&channel()) && !hub.forget_if_idle(&channel()));
+    assert!(hub.watched().is_empty());
+    assert_eq!(apply(&hub, &free(1), None, None), Applied::Nothing);
+}

@@ -1,0 +1,47 @@
+//! `leave-channel {channelId}`: stop being a member. Leaving what was not joined is success.
+
+use serde_json::json;
+use tonic::Code;
+use voiceping_proto::media::v1::CloseTransportRequest;
+use voiceping_state::{ChannelId, Leaving};
+
+use crate::error::Refusal;
+use crate::message::{Data, Reply};
+use crate::session::{Session, cleanup};
+
+pub(super) struct LeaveChannel {
+    channel: ChannelId,
+}
+
+impl LeaveChannel {
+    pub(super) fn parse(data: &Data) -> Result<Self, Refusal> {
+        Ok(Self { channel: data.id("channelId")?.into() })
+    }
+
+    pub(super) async fn apply(self, session: &mut Session, reply: &Reply) -> Result<(), Refusal> {
+        if session.has_joined(&self.channel) {
+            self.leave(session).await?;
+        }
+        reply.success(json!({"channelId": self.channel.as_str(), "success": true}));
+        Ok(())
+    }
+
+    async fn leave(&self, session: &mut Session) -> Result<(), Refusal> {
+        let (gateway, connection) = (session.gateway().clone(), session.connection().clone());
+        let (left, ()) = tokio::join!(
+            cleanup::leave(&gateway, &self.channel, &connection, Leaving::Left),
+            cleanup::close_media(&gateway, &connection, Some(&self.channel)),
+        );
+        // A member whom the state would not let go may try again.
+        left?;
+        for transport_id in session.leave(&self.channel) {
+            let request = CloseTransportRequest { connection_id: connection.to_string(), transport_id };
+            match gateway.media.call(|mut node| async move { node.close_transport(request).await }).await {
+                Ok(_) => {}
+                Err(status) if status.code() == Code::NotFound => {}
+                Err(status) => tracing::warn!(%status, "a transport is left to its timeout"),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! What one connection has: its user, the channels it has joined, its transports, and reminders that are due.
+//!
+//! Owned by the socket's reading half, changed by the requests. However it ends, dropping it starts the clean-up, whose
+//! steps do not depend on each other.
+
+pub(crate) mod cleanup;
+mod late;
+mod transports;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use governor::DefaultDirectRateLimiter;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use voiceping_proto::media::v1::Direction;
+use voiceping_state::{ChannelId, ConnectionId, Owner};
+
+use crate::auth::Identity;
+use crate::error::Refusal;
+use crate::http::per_second;
+use crate::hub::Interest;
+use crate::shared::Shared;
+use crate::socket::{Close, Outbox};
+use crate::view;
+use late::LateEntries;
+pub(crate) use transports::Transports;
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    gateway: Arc<Shared>,
+    identity: Identity,
+    owner: Owner,
+    outbox: Outbox,
+    joined: HashMap<ChannelId, Interest>,
+    /// Joins that the state did not answer. They may have been done, so they are undone with the rest.
+    in_doubt: HashMap<ChannelId, Interest>,
+    transports: Transports,
+    late_entries: LateEntries,
+    messages: DefaultDirectRateLimiter,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Session {
+    pub(crate) fn new(gateway: Arc<Shared>, identity: Identity, outbox: Outbox, room: OwnedSemaphorePermit) -> Self {
+        let owner = Owner {
+            user: identity.user.clone(),
+            user_name: identity.user_name.clone(),
+            connection: format!("{:032x}", rand::random::<u128>()).into(),
+            gateway: gateway.id.clone(),
+        };
+        gateway.sockets.add(&owner.connection, &outbox);
+        if gateway.draining.is_cancelled() {
+            // All sockets were told before this one was known.
+            outbox.close(Close::Drain);
+        }
+        let messages =
+            governor::RateLimiter::direct(per_second(gateway.config.message_rate, gateway.config.message_burst));
+        Self {
+            gateway,
+            identity,
+            owner,
+            outbox,
+            joined: HashMap::new(),
+            in_doubt: HashMap::new(),
+            transports: Transports::default(),
+            late_entries: LateEntries::default(),
+            messages,
+            _room: room,
+        }
+    }
+
+    pub(crate) fn gateway(&self) -> &Arc<Shared> {
+        &self.gateway
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The connection as the state knows it.
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    pub(crate) fn connection(&self) -> &ConnectionId {
+        &self.owner.connection
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// May one more message be handled now?
+    pub(crate) fn allows_message(&self) -> bool {
+        self.messages.check().is_ok()
+    }
+
+    pub(crate) fn has_joined(&self, channel: &ChannelId) -> bool {
+        self.joined.contains_key(channel)
+    }
+
+    pub(crate) fn joined_count(&self) -> usize {
+        self.joined.len()
+    }
+
+    /// The channel, if this connection is on it: what every request but a join begins with.
+    pub(crate) fn member_of(&self, channel: &str) -> Result<ChannelId, Refusal> {
+        let channel = ChannelId::from(channel);
+        if self.has_joined(&channel) { Ok(channel) } else { Err(Refusal::NotAMember(channel)) }
+    }
+
+    /// The connection is a member from now on.
+    pub(crate) fn join(&mut self, channel: ChannelId, interest: Interest) {
+        self.in_doubt.remove(&channel);
+        self.joined.insert(channel, interest);
+    }
+
+    /// The connection may be a member, but nobody can say.
+    pub(crate) fn join_in_doubt(&mut self, channel: ChannelId, interest: Interest) {
+        self.in_doubt.insert(channel, interest);
+    }
+
+    /// It is none any more. Answers the transports that nothing needs from now on.
+    pub(crate) fn leave(&mut self, channel: &ChannelId) -> Vec<String> {
+        self.gateway.hub.exit(channel, &self.owner.connection);
+        self.joined.remove(channel);
+        self.late_entries.stop(channel);
+        let last = self.joined.is_empty();
+        self.transports().leave(channel, last)
+    }
+
+    /// The connection's transports, less those that the media node has closed meanwhile.
+    pub(crate) fn transports(&mut self) -> &mut Transports {
+        for closed in self.gateway.sockets.take_closed_transports(&self.owner.connection) {
+            self.transports.remove(&closed);
+        }
+        &mut self.transports
+    }
+
+    pub(crate) fn late_entries(&self) -> &LateEntries {
+        &self.late_entries
+    }
+
+    /// Tells a client that has opened a receiving transport who speaks, and reminds it until it consumes: existing
+    /// clients begin to listen only when they are told (PROTOCOL section 6, rule 3).
+    pub(crate) fn begin_late_entry(&mut self, channel: &ChannelId, direction: Direction) {
+        if direction == Direction::Recv {
+            self.late_entries.start(channel, Instant::now());
+            self.send_late_entry(channel);
+        }
+    }
+
+    /// The client consumes; it needs no reminders.
+    pub(crate) fn end_late_entry(&mut self, channel: &ChannelId) {
+        self.late_entries.stop(channel);
+    }
+
+    /// Sends the reminders that are due.
+    pub(crate) fn send_late_entries(&mut self) {
+        for channel in self.late_entries.take_due(Instant::now()) {
+            self.send_late_entry(&channel);
+        }
+    }
+
+    fn send_late_entry(&mut self, channel: &ChannelId) {
+        let floor = self.gateway.hub.known(channel).map(|known| known.floor);
+        let missed = floor.filter(|floor| {
+            floor.holder.as_ref().is_some_and(|holder| holder.owner.connection != self.owner.connection)
+        });
+        match missed {
+            Some(floor) => self.outbox.send(view::speaker_changed(channel, &floor, None)),
+            // Nobody speaks: who begins now is announced as always.
+            None => self.late_entries.stop(channel),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.gateway.sockets.remove(&self.owner.connection);
+        let mut joined = std::mem::take(&mut self.in_doubt);
+        joined.extend(self.joined.drain());
+        self.gateway.tasks.spawn(cleanup::clean_up(Arc::clone(&self.gateway), self.owner.connection.clone(), joined));
+    }
+}
