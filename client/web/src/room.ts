@@ -252,7 +252,10 @@ class Room {
       const me = this.#client.self.userName;
       return { phase: "talking", channel: name, title: "Everybody hears you", speaker: me, since };
     }
-    if (this.#denied) return { phase: "denied", channel: name, title: this.#denied.title };
+    if (this.#denied) {
+      const who = speaker && { speaker: speaker.userName, since };
+      return { phase: "denied", channel: name, title: this.#denied.title, ...who };
+    }
     if (talk === "requesting") return { phase: "requesting", channel: name, title: "Asking for the channel…" };
     if (speaker) {
       const { userName } = speaker;

@@ -1,0 +1,87 @@
+/** The real process: found, started on free ports, waited for, ended by its own id. */
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { createServer } from "node:net";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** The binary: `VOICEPING_BIN`, or the newest that cargo is likely to have built. */
+function binary() {
+  const { VOICEPING_BIN, CARGO_TARGET_DIR = `${root}target` } = process.env;
+  const found = [VOICEPING_BIN, `${CARGO_TARGET_DIR}/debug/voiceping`, `${CARGO_TARGET_DIR}/release/voiceping`].find(
+    (path) => path && existsSync(path),
+  );
+  if (!found) throw new Error("No voiceping binary: run `cargo build` or set VOICEPING_BIN");
+  return found;
+}
+
+/** A port that was free a moment ago; used where a server must come back at the same address. */
+export async function freePort() {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return port;
+}
+
+/**
+ * Starts the all-in-one and resolves when it serves.
+ *
+ * @param {object} [options]
+ * @param {number} [options.port] where it listens
+ * @param {string} [options.mediaAddress] the address of the audio; what clients are told
+ * @param {string[]} [options.args] more flags
+ */
+export async function startServer({ port, mediaAddress = "127.0.0.1", args = [] } = {}) {
+  port ??= await freePort();
+  const child = spawn(
+    binary(),
+    ["--listen", `127.0.0.1:${port}`, "--media-listen", `${mediaAddress}:0`, "--media-announce", mediaAddress, ...args],
+    {
+      cwd: root,
+      stdio: ["ignore", "pipe", "pipe"],
+      env: {
+        ...process.env,
+        VOICEPING_LOG: process.env.VOICEPING_LOG ?? "info",
+        VOICEPING_WEB_ROOT: `${root}client/web/dist`,
+      },
+    },
+  );
+  const log = [];
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => log.push(text));
+  const exited = once(child, "exit");
+  const server = {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    /** What it has written so far. */
+    log: () => log.join(""),
+    /** Asks it to end, as an orchestrator would, and waits. */
+    async stop(signal = "SIGTERM") {
+      if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+      const [code] = await exited;
+      return code;
+    },
+  };
+  await ready(server, exited);
+  return server;
+}
+
+/** Polls, because a port cannot be waited for; the process's own end is noticed at once. */
+async function ready(server, exited) {
+  let ended = false;
+  void exited.then(() => (ended = true));
+  const deadline = Date.now() + 20_000;
+  while (Date.now() < deadline && !ended) {
+    const response = await fetch(`${server.url}/ready`).catch(() => undefined);
+    if (response?.ok) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error(`voiceping did not start:\n${server.log()}`);
+}
+
+/** A secret for servers that must accept each other's tokens. */
+export const secret = () => randomBytes(32).toString("hex");
