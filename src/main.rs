@@ -1,1 +1,26 @@
-fn main(){}
+//! The binary: parses the command line, runs the command, reports its end in one line and in the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use voiceping::cli::{Cli, Command};
+use voiceping::{all_in_one, token};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Some(Command::Token(args)) => token::run(args),
+        None => all_in_one::run(cli.all_in_one),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The whole chain of causes in one line: the log may be filtered, or not started yet.
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod place;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::ensure;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::{Map, Value};
@@ -25,9 +26,10 @@ const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
 
 /// Settings of the keys.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Tokens")]
 pub struct AuthConfig {
     /// Secret that signs tokens (HS256), at least 32 bytes
-    #[arg(long, env = "VOICEPING_JWT_SECRET", hide_env_values = true, value_name = "SECRET", value_parser = secret)]
+    #[arg(long, env = "VOICEPING_JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub jwt_secret: Option<SecretString>,
 
     /// Issuer (`iss`) that tokens must name; without it any will do
@@ -37,13 +39,6 @@ pub struct AuthConfig {
     /// Audience (`aud`) that tokens must name; without it any will do
     #[arg(long, env = "VOICEPING_JWT_AUDIENCE", value_name = "AUDIENCE")]
     pub jwt_audience: Option<String>,
-}
-
-fn secret(text: &str) -> Result<SecretString, String> {
-    if text.len() < MIN_SECRET_BYTES {
-        return Err(format!("it has {} bytes, at least {MIN_SECRET_BYTES} are needed", text.len()));
-    }
-    Ok(text.into())
 }
 
 /// The keys that tokens are verified and signed with.
@@ -69,7 +64,7 @@ pub fn random_secret() -> SecretSlice<u8> {
 }
 
 impl Keys {
-    /// Keys of a symmetric secret. The length of the secret was checked when the setting was read.
+    /// Keys of a symmetric secret.
     pub fn hs256(secret: &SecretSlice<u8>, issuer: Option<String>, audience: Option<String>) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_required_spec_claims(&["exp"]);
@@ -90,11 +85,17 @@ impl Keys {
         Self { hs256: Hs256 { decoding, encoding, validation }, issuer, audience }
     }
 
-    /// Keys by configuration; `None` without a secret.
-    pub fn from_config(config: &AuthConfig) -> Option<Self> {
-        let secret = config.jwt_secret.as_ref()?;
+    /// Keys by configuration; `None` without a secret. A secret that is too short is refused here and not where the
+    /// setting is read, because such an error would show it.
+    pub fn from_config(config: &AuthConfig) -> anyhow::Result<Option<Self>> {
+        let Some(secret) = &config.jwt_secret else { return Ok(None) };
         let secret = SecretSlice::from(secret.expose_secret().as_bytes().to_vec());
-        Some(Self::hs256(&secret, config.jwt_issuer.clone(), config.jwt_audience.clone()))
+        let bytes = secret.expose_secret().len();
+        ensure!(
+            bytes >= MIN_SECRET_BYTES,
+            "--jwt-secret (VOICEPING_JWT_SECRET) has {bytes} bytes; at least {MIN_SECRET_BYTES} are needed"
+        );
+        Ok(Some(Self::hs256(&secret, config.jwt_issuer.clone(), config.jwt_audience.clone())))
     }
 
     /// Who a token speaks for.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Settings of a gateway.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Gateway")]
+#[group(skip)] // every role has a `Config`; flattened side by side their groups would clash
 pub struct Config {
     /// Address and port for the page and for WebSockets
     #[arg(long, env = "VOICEPING_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:3000")]

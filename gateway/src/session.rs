@@ -122,13 +122,12 @@ impl Session {
         self.in_doubt.insert(channel, interest);
     }
 
-    /// It is none any more. Answers the transports that nothing needs from now on.
-    pub(crate) fn leave(&mut self, channel: &ChannelId) -> Vec<String> {
+    /// It is none any more. Its transports stay.
+    pub(crate) fn leave(&mut self, channel: &ChannelId) {
         self.gateway.hub.exit(channel, &self.owner.connection);
         self.joined.remove(channel);
         self.late_entries.stop(channel);
-        let last = self.joined.is_empty();
-        self.transports().leave(channel, last)
+        self.transports.forget_channel(channel);
     }
 
     /// The connection's transports, less those that the media node has closed meanwhile.

@@ -2,25 +2,19 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 /// How a role logs.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Log")]
 pub struct LogArgs {
     /// What to log: a level (error, warn, info, debug, trace), or levels by module such as
     /// "info,voiceping_gateway=debug"
-    #[arg(long = "log", env = "VOICEPING_LOG", value_name = "FILTER", default_value = "info", global = true)]
+    #[arg(long = "log", env = "VOICEPING_LOG", value_name = "FILTER", default_value = "info")]
     pub filter: String,
 
     /// How a line of the log looks
-    #[arg(
-        long = "log-format",
-        env = "VOICEPING_LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "text",
-        global = true
-    )]
+    #[arg(long = "log-format", env = "VOICEPING_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub format: LogFormat,
 }
 
@@ -37,7 +31,7 @@ pub enum LogFormat {
 pub fn init(args: &LogArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
         .parse(&args.filter)
-        .with_context(|| format!("--log: {:?} is not a log filter", args.filter))?;
+        .map_err(|error| anyhow::anyhow!("--log: {:?} is not a log filter: {error}", args.filter))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match args.format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),

@@ -128,8 +128,10 @@ fn channels_are_joined_as_listed_or_as_set() {
 
 #[test]
 fn a_short_secret_is_refused_and_a_secret_is_never_shown() {
-    assert!(secret("0123456789abcdef0123456789abcde").is_err());
-    let config = AuthConfig { jwt_secret: secret(&"s".repeat(32)).ok(), ..AuthConfig::default() };
-    let keys = Keys::from_config(&config).expect("keys");
-    assert!(!format!("{config:?} {keys:?}").contains("sss"));
+    let config = |length| AuthConfig { jwt_secret: Some("s".repeat(length).into()), ..AuthConfig::default() };
+    let error = Keys::from_config(&config(31)).expect_err("refused").to_string();
+    assert!(error.contains("31 bytes") && !error.contains("sss"), "{error}");
+    let keys = Keys::from_config(&config(32)).expect("long enough").expect("keys");
+    assert!(!format!("{:?} {keys:?}", config(32)).contains("sss"));
+    assert!(Keys::from_config(&AuthConfig::default()).expect("nothing is wrong").is_none());
 }

@@ -1,8 +1,9 @@
 //! `consume {channelId, producerId, rtpCapabilities}`: hear a channel's floor output, or one member's own stream. It
 //! flows at once, and replaces what the connection consumed on the channel before.
 //!
-//! Extension: `transportId` names a transport of the connection to receive over, which may serve several channels; and
-//! the floor output, whose id is known, may be consumed right after the join, while nobody speaks.
+//! Extensions: the floor output, whose id is known, may be consumed right after the join, while nobody speaks; and one
+//! transport may receive several channels. `transportId` names it; without it, it is the one that was opened for the
+//! channel, or the only one of the connection.
 
 use serde_json::json;
 use tonic::Code;
@@ -37,7 +38,7 @@ impl Consume {
         let channel = session.member_of(&self.channel)?;
         let producer_id = node_producer(&channel, &self.producer)?;
         let is_floor_output = producer_id.is_empty();
-        let transport_id = session.transports().use_to_receive(self.transport.as_deref(), &channel)?;
+        let transport_id = session.transports().receiving(self.transport.as_deref(), &channel)?;
         let request = ConsumeRequest {
             connection_id: session.connection().to_string(),
             transport_id,

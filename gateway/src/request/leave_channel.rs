@@ -1,8 +1,6 @@
 //! `leave-channel {channelId}`: stop being a member. Leaving what was not joined is success.
 
 use serde_json::json;
-use tonic::Code;
-use voiceping_proto::media::v1::CloseTransportRequest;
 use voiceping_state::{ChannelId, Leaving};
 
 use crate::error::Refusal;
@@ -34,14 +32,7 @@ impl LeaveChannel {
         );
         // A member whom the state would not let go may try again.
         left?;
-        for transport_id in session.leave(&self.channel) {
-            let request = CloseTransportRequest { connection_id: connection.to_string(), transport_id };
-            match gateway.media.call(|mut node| async move { node.close_transport(request).await }).await {
-                Ok(_) => {}
-                Err(status) if status.code() == Code::NotFound => {}
-                Err(status) => tracing::warn!(%status, "a transport is left to its timeout"),
-            }
-        }
+        session.leave(&self.channel);
         Ok(())
     }
 }

@@ -31,8 +31,8 @@ impl Produce {
     }
 
     pub(super) async fn apply(self, session: &mut Session, reply: &Reply) -> Result<(), Refusal> {
-        let channel = session.member_of(&self.channel)?;
-        session.transports().use_to_send(&self.transport, &channel)?;
+        session.member_of(&self.channel)?;
+        session.transports().check_sends(&self.transport)?;
         let request = ProduceRequest {
             connection_id: session.connection().to_string(),
             transport_id: self.transport.clone(),

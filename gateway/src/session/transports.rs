@@ -1,97 +1,77 @@
-//! The transports of one connection, and the channels that use them.
+//! The transports of one connection.
 //!
-//! Existing clients differ: the browser opens a pair for each channel, Android one to receive for each channel and one
-//! to send for all of them. Our own client may receive several channels over one.
+//! They belong to the connection, not to a channel, and end with it, or when the client closes them: existing clients
+//! differ in what they share. The browser opens a pair for each channel; Android one to receive for each channel, and one
+//! to send for all of them; our own client one pair for everything.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use voiceping_proto::media::v1::Direction;
 use voiceping_state::ChannelId;
 
 use crate::error::Refusal;
 
-/// A pair for each channel, and as many again while an old pair still waits for its timeout.
+/// A pair for each channel, and some that still wait for their timeout.
 const PER_CHANNEL: usize = 2;
 const SPARE: usize = 4;
 
 /// The transports of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Transports {
-    by_id: HashMap<String, Transport>,
+    direction_by_id: HashMap<String, Direction>,
     /// The last one to receive that was opened for a channel.
     receiving_by_channel: HashMap<ChannelId, String>,
-}
-
-#[derive(Debug)]
-struct Transport {
-    direction: Direction,
-    channels: HashSet<ChannelId>,
 }
 
 impl Transports {
     /// Is there room for one more, on so many channels?
     pub(crate) fn check_limit(&self, joined: usize) -> Result<(), Refusal> {
         let limit = joined * PER_CHANNEL + SPARE;
-        if self.by_id.len() < limit { Ok(()) } else { Err(Refusal::TransportLimit(limit)) }
+        if self.direction_by_id.len() < limit { Ok(()) } else { Err(Refusal::TransportLimit(limit)) }
     }
 
     pub(crate) fn add(&mut self, id: &str, direction: Direction, channel: &ChannelId) {
-        let transport = Transport { direction, channels: HashSet::from([channel.clone()]) };
-        self.by_id.insert(id.to_owned(), transport);
+        self.direction_by_id.insert(id.to_owned(), direction);
         if direction == Direction::Recv {
             self.receiving_by_channel.insert(channel.clone(), id.to_owned());
         }
     }
 
     pub(crate) fn remove(&mut self, id: &str) {
-        self.by_id.remove(id);
+        self.direction_by_id.remove(id);
         self.receiving_by_channel.retain(|_, receiving| receiving != id);
     }
 
     pub(crate) fn check(&self, id: &str) -> Result<(), Refusal> {
-        if self.by_id.contains_key(id) { Ok(()) } else { Err(Refusal::TransportNotFound(id.to_owned())) }
+        if self.direction_by_id.contains_key(id) { Ok(()) } else { Err(Refusal::TransportNotFound(id.to_owned())) }
     }
 
-    /// A channel is about to be sent over this transport.
-    pub(crate) fn use_to_send(&mut self, id: &str, channel: &ChannelId) -> Result<(), Refusal> {
-        match self.by_id.get_mut(id) {
-            Some(transport) if transport.direction == Direction::Send => {
-                transport.channels.insert(channel.clone());
-                Ok(())
-            }
+    pub(crate) fn check_sends(&self, id: &str) -> Result<(), Refusal> {
+        match self.direction_by_id.get(id) {
+            Some(Direction::Send) => Ok(()),
             _ => Err(Refusal::TransportNotFound(id.to_owned())),
         }
     }
 
-    /// A channel is about to be received: over the transport that the client names, or the one opened for the channel.
-    pub(crate) fn use_to_receive(&mut self, id: Option<&str>, channel: &ChannelId) -> Result<String, Refusal> {
-        let id = match id {
-            Some(id) => id,
-            None => self.receiving_by_channel.get(channel).ok_or(Refusal::NoReceiveTransport)?,
-        };
-        match self.by_id.get_mut(id) {
-            Some(transport) if transport.direction == Direction::Recv => {
-                transport.channels.insert(channel.clone());
-                Ok(id.to_owned())
-            }
+    /// The transport to receive a channel over: the one that the client names, else the one that it opened for the
+    /// channel, else the only one that it has to receive.
+    pub(crate) fn receiving(&self, id: Option<&str>, channel: &ChannelId) -> Result<String, Refusal> {
+        let id = id.or_else(|| self.receiving_by_channel.get(channel).map(String::as_str)).or_else(|| self.only_one());
+        match id.and_then(|id| self.direction_by_id.get_key_value(id)) {
+            Some((id, Direction::Recv)) => Ok(id.clone()),
             _ => Err(Refusal::NoReceiveTransport),
         }
     }
 
-    /// The connection has left a channel, maybe its last. Answers the transports that are removed with it: those that
-    /// received only this channel, and all of them with the last. Else one that sends stays: Android keeps it for the
-    /// next channel.
-    pub(crate) fn leave(&mut self, channel: &ChannelId, last: bool) -> Vec<String> {
-        for transport in self.by_id.values_mut() {
-            transport.channels.remove(channel);
-        }
+    fn only_one(&self) -> Option<&str> {
+        let mut receiving = self.direction_by_id.iter().filter(|(_, direction)| **direction == Direction::Recv);
+        let (id, _) = receiving.next()?;
+        receiving.next().is_none().then_some(id)
+    }
+
+    /// The connection has left a channel.
+    pub(crate) fn forget_channel(&mut self, channel: &ChannelId) {
         self.receiving_by_channel.remove(channel);
-        self.by_id
-            .extract_if(|_, transport| {
-                last || (transport.channels.is_empty() && transport.direction == Direction::Recv)
-            })
-            .map(|(id, _)| id)
-            .collect()
     }
 }
 
@@ -105,33 +85,32 @@ mod tests {
 
     #[test]
     fn a_transport_is_used_in_its_direction_only() {
-        let (a, b) = channels();
+        let (a, _) = channels();
         let mut transports = Transports::default();
         transports.add("send", Direction::Send, &a);
+        assert_eq!(transports.receiving(None, &a), Err(Refusal::NoReceiveTransport));
         transports.add("recv", Direction::Recv, &a);
-        assert_eq!(transports.use_to_send("send", &b), Ok(()));
-        assert_eq!(transports.use_to_send("recv", &a), Err(Refusal::TransportNotFound("recv".into())));
-        assert_eq!(transports.use_to_receive(None, &a), Ok("recv".into()));
-        assert_eq!(transports.use_to_receive(None, &b), Err(Refusal::NoReceiveTransport));
-        assert_eq!(transports.use_to_receive(Some("recv"), &b), Ok("recv".into()));
-        assert_eq!(transports.use_to_receive(Some("send"), &b), Err(Refusal::NoReceiveTransport));
+        assert_eq!(transports.check_sends("send"), Ok(()));
+        assert_eq!(transports.check_sends("recv"), Err(Refusal::TransportNotFound("recv".into())));
+        assert_eq!(transports.receiving(Some("recv"), &a), Ok("recv".into()));
+        assert_eq!(transports.receiving(Some("send"), &a), Err(Refusal::NoReceiveTransport));
+        assert_eq!(transports.receiving(Some("other"), &a), Err(Refusal::NoReceiveTransport));
         transports.remove("recv");
-        assert_eq!(transports.use_to_receive(None, &a), Err(Refusal::NoReceiveTransport));
+        assert_eq!(transports.receiving(None, &a), Err(Refusal::NoReceiveTransport));
         assert_eq!(transports.check("recv"), Err(Refusal::TransportNotFound("recv".into())));
     }
 
     #[test]
-    fn leaving_closes_what_nothing_else_uses() {
+    fn a_channel_is_received_over_its_own_transport_or_over_the_only_one() {
         let (a, b) = channels();
         let mut transports = Transports::default();
-        transports.add("send", Direction::Send, &a);
         transports.add("recv a", Direction::Recv, &a);
+        assert_eq!(transports.receiving(None, &b), Ok("recv a".into()));
         transports.add("recv b", Direction::Recv, &b);
-        assert_eq!(transports.leave(&a, false), ["recv a"]);
-        assert_eq!(transports.use_to_send("send", &b), Ok(()), "the one to send serves the other channel");
-        let mut rest = transports.leave(&b, true);
-        rest.sort_unstable();
-        assert_eq!(rest, ["recv b", "send"]);
+        assert_eq!(transports.receiving(None, &a), Ok("recv a".into()));
+        assert_eq!(transports.receiving(None, &b), Ok("recv b".into()));
+        transports.forget_channel(&b);
+        assert_eq!(transports.receiving(None, &b), Err(Refusal::NoReceiveTransport), "either could be meant");
     }
 
     #[test]

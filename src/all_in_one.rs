@@ -1,0 +1,188 @@
+//! Everything in one process: a gateway, a media node and the state in memory.
+//!
+//! Real WebSockets and real UDP. The gateway calls the media node through the same client and the same service as in a
+//! cluster, only without a network in between. Nothing survives the process.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+use voiceping_gateway::{AuthConfig, Dependencies, Gateway, Keys, media_client, random_secret};
+use voiceping_media_node::MediaNode;
+use voiceping_state::{FloorRules, Memory, Store, memory};
+use voiceping_telemetry::LogArgs;
+
+/// Settings of the all-in-one.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "all_in_one")]
+pub struct Args {
+    /// The gateway's.
+    #[command(flatten)]
+    pub gateway: voiceping_gateway::Config,
+
+    /// The media node's.
+    #[command(flatten)]
+    pub media: voiceping_media_node::Config,
+
+    /// The floor's.
+    #[command(flatten)]
+    pub floor: FloorArgs,
+
+    /// The keys'. Without a secret a random one is used for this run, and the development sign-in is on.
+    #[command(flatten)]
+    pub auth: AuthConfig,
+
+    /// Let anybody sign in by name, without a token from elsewhere. Always on without --jwt-secret
+    #[arg(long, env = "VOICEPING_DEV_SIGN_IN", value_parser = clap::builder::BoolishValueParser::new())]
+    pub dev_sign_in: bool,
+
+    /// The log's.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Rules of the floor.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Floor")]
+pub struct FloorArgs {
+    /// Time that a floor outlives the last sign of its holder's gateway
+    #[arg(long, env = "VOICEPING_FLOOR_LEASE", value_name = "TIME", default_value = "10s", value_parser = lease)]
+    pub floor_lease: Duration,
+
+    /// Longest talk; without it a talk may be as long as it likes
+    #[arg(long, env = "VOICEPING_TALK_LIMIT", value_name = "TIME", value_parser = lease)]
+    pub talk_limit: Option<Duration>,
+
+    /// Users on one channel; without it as many as there are
+    #[arg(long, env = "VOICEPING_MAX_USERS", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_users: Option<u32>,
+}
+
+/// A second is the least that renewals and a busy machine get along with.
+fn lease(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time < Duration::from_secs(1) => Err("it must be at least 1s".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(format!("{error}; write it like 10s or 2m")),
+    }
+}
+
+/// Starts the log, runs until a signal to stop, drains.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    voiceping_telemetry::init(&args.log)?;
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let signal = tokio::spawn(stop_at_signal(shutdown.clone()));
+        let stack = AllInOne::bind(args)?;
+        tracing::info!("VoicePing is at {}", stack.url());
+        let outcome = stack.run(shutdown).await;
+        signal.abort();
+        outcome
+    })
+}
+
+async fn stop_at_signal(shutdown: CancellationToken) {
+    let signal = voiceping_telemetry::shutdown_signal().await;
+    tracing::info!(signal, "shutting down");
+    shutdown.cancel();
+}
+
+/// The whole stack, with its ports bound.
+#[derive(Debug)]
+pub struct AllInOne {
+    gateway: Gateway,
+    media_node: MediaNode,
+}
+
+impl AllInOne {
+    /// Binds the ports. The media node's workers run from here on, the gateway from [`Self::run`].
+    pub fn bind(args: Args) -> anyhow::Result<Self> {
+        let Args { gateway, media, floor, auth, dev_sign_in, log: _ } = args;
+        let (keys, dev_sign_in) = match Keys::from_config(&auth)? {
+            Some(keys) => (keys, dev_sign_in),
+            None => {
+                tracing::info!("no --jwt-secret: a random one for this run, and anybody may sign in by name");
+                (Keys::hs256(&random_secret(), auth.jwt_issuer, auth.jwt_audience), true)
+            }
+        };
+        let rules = FloorRules { lease: floor.floor_lease, talk_limit: floor.talk_limit };
+        let limits = memory::Limits { users_per_channel: floor.max_users.map(|users| users as usize) };
+        let media_node = MediaNode::bind(media).context("the media node cannot start")?;
+        let dependencies = Dependencies {
+            store: Store::Memory(Memory::new(rules, limits)),
+            floor_lease: rules.lease,
+            media: media_client(media_node.service()),
+            keys,
+            dev_sign_in,
+        };
+        let gateway = Gateway::bind(gateway, dependencies).context("the gateway cannot start")?;
+        Ok(Self { gateway, media_node })
+    }
+
+    /// Where the page and `/ws` are.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.gateway.local_addr()
+    }
+
+    /// The address of the page, for a person on this machine.
+    pub fn url(&self) -> String {
+        let mut address = self.local_addr();
+        if address.ip().is_unspecified() {
+            // Browsers give the microphone only to https and to this machine's own address.
+            address.set_ip(if address.is_ipv4() {
+                std::net::Ipv4Addr::LOCALHOST.into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            });
+        }
+        format!("http://{address}")
+    }
+
+    /// Serves until `shutdown`, then ends in order: clients and their talks first, the media under them last.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let outcome = self.gateway.run(shutdown).await;
+        self.media_node.shutdown().await;
+        tracing::info!("ended");
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn args(arguments: &[&str]) -> Args {
+        let defaults =
+            ["voiceping", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--media-workers", "1"];
+        Cli::try_parse_from(defaults.iter().chain(arguments)).expect("parses").all_in_one
+    }
+
+    #[tokio::test]
+    async fn it_starts_on_ports_of_the_systems_choice_and_ends_when_told() {
+        let stack = AllInOne::bind(args(&[])).expect("binds");
+        assert_ne!(stack.local_addr().port(), 0);
+        assert_eq!(stack.url(), format!("http://{}", stack.local_addr()));
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        stack.run(shutdown).await.expect("ends in order");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() {
+        let first = AllInOne::bind(args(&[])).expect("binds");
+        let mut second = args(&[]);
+        second.gateway.listen = first.local_addr();
+        let error = AllInOne::bind(second).expect_err("refused");
+        assert!(format!("{error:#}").contains(&first.local_addr().to_string()), "{error:#}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_not_announced() {
+        assert!(AllInOne::bind(args(&["--media-announce", "0.0.0.0"])).is_err());
+    }
+}
