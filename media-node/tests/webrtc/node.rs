@@ -97,7 +97,7 @@ impl Node {
 }
 
 /// A client's connection, as its gateway sees it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Member {
     pub(crate) connection: String,
     client: Client,
@@ -160,7 +160,12 @@ impl Member {
         self.client.clone().connect_transport(request).await.map(drop)
     }
 
-    pub(crate) async fn produce(&self, transport: &str, channel: &str, microphone: &Microphone) -> Result<String, Status> {
+    pub(crate) async fn produce(
+        &self,
+        transport: &str,
+        channel: &str,
+        microphone: &Microphone,
+    ) -> Result<String, Status> {
         self.produce_with(transport, channel, rtp_parameters(microphone)).await
     }
 
@@ -301,10 +306,7 @@ fn rtp_capabilities(payload_type: u8) -> proto::RtpCapabilities {
         ("urn:ietf:params:rtp-hdrext:ssrc-audio-level", 10),
         ("http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time", 13),
     ];
-    proto::RtpCapabilities {
-        codecs: vec![opus(payload_type)],
-        header_extensions: extensions.map(extension).to_vec(),
-    }
+    proto::RtpCapabilities { codecs: vec![opus(payload_type)], header_extensions: extensions.map(extension).to_vec() }
 }
 
 fn opus(payload_type: u8) -> proto::RtpCodec {
