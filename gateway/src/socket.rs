@@ -57,14 +57,16 @@ pub(crate) async fn serve(socket: WebSocket, session: Session, mut queue: mpsc::
     let ping_interval = session.gateway().config.ping_interval;
     let (mut sink, mut stream) = socket.split();
     let alive = AtomicBool::new(true);
-    tokio::join!(
+    let ((), why) = tokio::join!(
         read(&mut stream, session, &outbox, &alive),
         write(&mut sink, &mut queue, &outbox, &alive, ping_interval),
     );
-    // Both halves have ended. Where we began it, the client is given the time to answer: a connection that is closed with
+    // Both halves have ended. Where we said why, the client is given the time to answer: a connection that is closed with
     // data unread is reset, and the client might never see the close code.
-    let rest = async { while let Some(Ok(_)) = stream.next().await {} };
-    let _ = timeout(CLOSE_PATIENCE, rest).await;
+    if why.frame().is_some() {
+        let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+        let _ = timeout(CLOSE_PATIENCE, rest).await;
+    }
 }
 
 /// Takes the session with it: when this half ends, its clean-up begins.
@@ -107,7 +109,7 @@ async fn write(
     outbox: &Outbox,
     alive: &AtomicBool,
     ping_interval: Duration,
-) {
+) -> Close {
     let mut ping = interval_at(Instant::now() + ping_interval, ping_interval);
     let mut batch = VecDeque::new();
     let why = loop {
@@ -148,6 +150,7 @@ async fn write(
         // Whether it arrives is the client's affair.
         let _ = timeout(CLOSE_PATIENCE, write_all(sink, &mut batch)).await;
     }
+    why
 }
 
 /// A message leaves the batch when the library takes it into its buffer: giving this up half-way loses nothing.
