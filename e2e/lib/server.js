@@ -36,51 +36,49 @@ export async function freePort() {
  * @param {string} [options.mediaAddress] the address of the audio; what clients are told
  * @param {string[]} [options.args] more flags
  */
-export async function startServer({ port, mediaAddress = "127.0.0.1", args = [] } = {}) {
-  port ??= await freePort();
+export async function startServer({ port = 0, mediaAddress = "127.0.0.1", args = [] } = {}) {
   const child = spawn(
     binary(),
     ["--listen", `127.0.0.1:${port}`, "--media-listen", `${mediaAddress}:0`, "--media-announce", mediaAddress, ...args],
     {
       cwd: root,
       stdio: ["ignore", "pipe", "pipe"],
-      env: {
-        ...process.env,
-        VOICEPING_LOG: process.env.VOICEPING_LOG ?? "info",
-        VOICEPING_WEB_ROOT: `${root}client/web/dist`,
-      },
+      env: { ...process.env, VOICEPING_LOG: process.env.VOICEPING_LOG ?? "info", VOICEPING_WEB_ROOT: `${root}client/web/dist` },
     },
   );
-  const log = [];
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => log.push(text));
   const exited = once(child, "exit");
-  const server = {
-    port,
-    url: `http://127.0.0.1:${port}`,
+  let log = "";
+  const address = new Promise((resolve, reject) => {
+    const take = (text) => {
+      log += text;
+      const [, url] = /VoicePing is at (http:\S+)\n/.exec(log) ?? [];
+      if (url) resolve(url.replace(/\/$/, ""));
+    };
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", take);
+    exited.then(([code]) => reject(new Error(`voiceping ended with ${code}:\n${log}`)));
+  });
+  const url = await address;
+  await ready(url);
+  return {
+    url,
     /** What it has written so far. */
-    log: () => log.join(""),
-    /** Asks it to end, as an orchestrator would, and waits. */
+    log: () => log,
+    /** Asks it to end, as an orchestrator would; resolves with its exit code. */
     async stop(signal = "SIGTERM") {
       if (child.exitCode === null && child.signalCode === null) child.kill(signal);
       const [code] = await exited;
       return code;
     },
   };
-  await ready(server, exited);
-  return server;
 }
 
-/** Polls, because a port cannot be waited for; the process's own end is noticed at once. */
-async function ready(server, exited) {
-  let ended = false;
-  void exited.then(() => (ended = true));
-  const deadline = Date.now() + 20_000;
-  while (Date.now() < deadline && !ended) {
-    const response = await fetch(`${server.url}/ready`).catch(() => undefined);
-    if (response?.ok) return;
+/** It has its port; it serves a moment later, which can only be asked. */
+async function ready(url) {
+  const deadline = Date.now() + 10_000;
+  while (!(await fetch(`${url}/ready`)).ok) {
+    if (Date.now() > deadline) throw new Error("voiceping does not become ready");
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
-  throw new Error(`voiceping did not start:\n${server.log()}`);
 }
 
 /** A secret for servers that must accept each other's tokens. */

@@ -64,7 +64,7 @@ test("the space bar", { timeout: 90_000 }, async (t) => {
   });
 
   await t.test("toggles in the other mode, which is remembered", async () => {
-    await page.getByText("Toggle").click();
+    await page.getByLabel("Toggle").check();
     await page.keyboard.press("Space");
     await person.phase("talking");
     await page.keyboard.press("Space");
@@ -80,7 +80,7 @@ test("the space bar", { timeout: 90_000 }, async (t) => {
 });
 
 test("without a microphone a page listens, and says so", { timeout: 90_000 }, async (t) => {
-  const person = await Person.open(t, server, "Lena", { flags: ["--deny-permission-prompts"] });
+  const person = await Person.open(t, server, "Lena");
   await person.page.addInitScript(() => {
     navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("No", "NotAllowedError"));
   });

@@ -119,6 +119,7 @@ export class Channel {
 
   set muted(muted: boolean) {
     this.#playback.muted = muted;
+    this.#connection?.media.mute(this.id, muted);
   }
 
   /** The button is down: asks for the floor. What is said from now on is heard from the grant on. */
@@ -189,6 +190,7 @@ export class Channel {
     for (const { userId, userName } of members) this.#nameByUser.set(userId, userName);
     this.#membersEvent();
     this.#playback.play(track);
+    if (this.muted) media.mute(this.id, true);
   }
 
   #joinFailed(connection: Connection, error: unknown): void {

@@ -53,11 +53,12 @@ export interface Requests {
     reply: { id: string };
   };
   consume: {
-    data: { channelId: string; producerId: string; rtpCapabilities: types.RtpCapabilities };
+    data: { channelId: string; producerId: string; transportId: string; rtpCapabilities: types.RtpCapabilities };
     reply: { id: string; producerId: string; kind: types.MediaKind; rtpParameters: types.RtpParameters };
   };
   "ptt-start": { data: { channelId: string }; reply: { success: boolean; state: ChannelState } };
   "ptt-stop": { data: { channelId: string }; reply: { success: boolean; state: ChannelState } };
+  "pause-consumer": { data: { consumerId: string; paused: boolean }; reply: { success: boolean } };
   members: { data: { channelId: string }; reply: { channelId: string; members: Member[] } };
   ping: { data: undefined; reply: unknown };
 }
