@@ -67,6 +67,10 @@ fn the_holder_is_heard_from_the_first_packet_to_the_last_and_nobody_else_at_all(
     assert_eq!(sim.clients[carol].heard("bob"), replied);
     assert_eq!(sim.clients[carol].heard("alice"), said);
 
+    assert!(sim.clients[alice].heard("alice").is_empty(), "nobody hears themselves");
+    assert!(sim.clients[bob].heard("bob").is_empty(), "nobody hears themselves");
+    assert_eq!(sim.clients[alice].heard("bob"), replied);
+
     let received = &sim.clients[carol].received;
     assert_continuous(received);
     let marked: Vec<usize> = (0..received.len()).filter(|at| received[*at].marker).collect();

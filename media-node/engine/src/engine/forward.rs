@@ -101,7 +101,9 @@ impl Engine {
                 consumer.offset = None;
                 continue;
             };
-            if consumer.paused || (consumer.member.is_some() && consumer.member.as_ref() != holder) {
+            // Nobody hears themselves: a client that keeps its consumer would have its own voice in its ears.
+            let own = holder == Some(&consumer.connection);
+            if own || consumer.paused || (consumer.member.is_some() && consumer.member.as_ref() != holder) {
                 consumer.offset = None;
                 continue;
             }
