@@ -87,23 +87,24 @@ impl Engine {
 
     /// Sends a packet in normal form to every listener of a channel.
     fn fan_out(&mut self, now: Instant, key: ChannelKey, packet: &[u8], out: &mut impl Outbound) {
-        let Channel { output, consumers, holder, epoch, active, .. } = &mut self.channels[key];
+        let Channel { output, consumers, consumer_by_connection, holder, epoch, active, .. } = &mut self.channels[key];
         if consumers.is_empty() {
             return;
         }
         let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len()) else { return };
         let Some((output_index, packet)) = output.push(now, *epoch, packet) else { return };
         let holder = holder.as_ref().map(|holder| &holder.connection);
+        // Nobody hears themselves: a client that keeps its consumer would have its own voice in its ears.
+        let own = holder.and_then(|holder| consumer_by_connection.get(holder)).copied();
         let transports = &self.transports;
-        for consumer in consumers.values_mut() {
+        for (consumer_key, consumer) in consumers.iter_mut() {
             let Some(Transport { srtp: Some(srtp), selected: Some(path), .. }) = transports.get(consumer.transport)
             else {
                 consumer.offset = None;
                 continue;
             };
-            // Nobody hears themselves: a client that keeps its consumer would have its own voice in its ears.
-            let own = holder == Some(&consumer.connection);
-            if own || consumer.paused || (consumer.member.is_some() && consumer.member.as_ref() != holder) {
+            let other_member = consumer.member.is_some() && consumer.member.as_ref() != holder;
+            if consumer.paused || other_member || Some(consumer_key) == own {
                 consumer.offset = None;
                 continue;
             }
