@@ -1,13 +1,16 @@
-//! What tests need to meet VoicePing as a stranger would: an independent WebRTC client, a network path that loses what
-//! it is told to, and voice whose every frame is numbered.
+//! What tests need to meet VoicePing as a stranger would: a scripted signaling client, an independent WebRTC client, a
+//! network path that loses what it is told to, and voice whose every frame is numbered.
 //!
-//! Called by the integration tests of the media node and of the binary. Shares no code with the media engine and knows
-//! nothing of gRPC or WebSockets: a test translates what signaling said into [`sdp::Server`] and [`sdp::Stream`].
+//! Called by the integration tests of the media node and of the binary. Shares no code with either: what it knows of
+//! them is what the protocol says. Two layers meet in [`sdp::Server`] and [`sdp::Stream`]: [`device`] fills them from
+//! signaling's JSON, a test of the media node from its gRPC; [`sender`] and [`receiver`] make connections of them.
 
+pub mod device;
 pub mod path;
 pub mod receiver;
 pub mod sdp;
 pub mod sender;
+pub mod signaling;
 pub mod voice;
 
 mod peer;
