@@ -8,8 +8,8 @@ import { startServer } from "../lib/server.js";
 import { measure } from "./page.js";
 
 const { BURSTS = "100", PRESSES = "30" } = process.env;
-/** The first bursts of a fresh connection find a jitter buffer that is still learning. */
-const WARM_UP = 10;
+/** The first bursts of a fresh connection, either kind, find a jitter buffer that is still half a second deep. */
+const WARM_UP = 30;
 
 const cleanUp = [];
 const context = { after: (end) => cleanUp.unshift(end) };

@@ -120,8 +120,8 @@ export async function measure({ code, url, tokens, bursts, presses }) {
       class extends AudioWorkletProcessor {
         quiet = 0;
         process([[samples]]) {
-          if (!samples) return true;
-          for (let i = 0; i < samples.length; i++) {
+          if (!samples) this.quiet += 128; // the length of a block
+          for (let i = 0; i < (samples?.length ?? 0); i++) {
             if (Math.abs(samples[i]) < THRESHOLD) {
               this.quiet++;
               continue;

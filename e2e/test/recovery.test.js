@@ -64,6 +64,27 @@ test("a page that dies frees the floor", { timeout: 90_000 }, async (t) => {
   await bob.page.locator(".members").getByText("Alice").waitFor({ state: "detached" });
 });
 
+test("a talk that is too long is ended, and its speaker is told", { timeout: 90_000 }, async (t) => {
+  const server = await startServer({ args: ["--talk-limit", "2s"] });
+  t.after(() => server.stop());
+  const [alice, bob] = await Promise.all([
+    Person.join(t, server, "Alice", { tone: 500 }),
+    Person.join(t, server, "Bob", { tone: 900 }),
+  ]);
+  await alice.talk();
+  await bob.hears(alice.tone);
+  await alice.sees("The talk reached its limit");
+  await bob.phase("free");
+  await bob.silence();
+  // The button is still down; it is not a press any more.
+  await alice.phase("free");
+  assert.ok((await bob.loudest(300)) < SILENCE, "nothing goes on behind the person's back");
+  await alice.release();
+  await alice.talk();
+  await bob.hears(alice.tone);
+  await alice.release();
+});
+
 test("a restart of the server costs a moment", { timeout: 120_000 }, async (t) => {
   const args = ["--jwt-secret", secret(), "--dev-sign-in"];
   const port = await freePort();
