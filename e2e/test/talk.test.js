@@ -91,10 +91,48 @@ test("channels do not hear each other, and one page carries several", { timeout:
   await Promise.all([dana.release(), eve.release()]);
   await Promise.all([dana.silence("west"), eve.silence("east")]);
 
+  // A muted channel costs no traffic.
+  await eve.page.getByRole("button", { name: "Mute east" }).click();
+  await dana.talk();
+  await eve.page.locator('[data-channel="east"]').getByText("Dana speaks").waitFor();
+  assert.ok((await eve.loudest(500, "east")) < SILENCE, "muted");
+  await eve.page.getByRole("button", { name: "Mute east" }).click();
+  await eve.hears(dana.tone, "east");
+  await dana.release();
+  await eve.silence("east");
+
   // And on the other one, after a choice.
   await dana.page.locator('[data-channel="west"] .select').click();
   await dana.talk();
   await eve.hears(dana.tone, "west");
   await dana.release();
   await eve.silence("west");
+});
+
+test("channels are joined and left while others talk", { timeout: 90_000 }, async (t) => {
+  const [max, mia] = await Promise.all([
+    Person.join(t, server, "Max", { tone: 700, channels: "red" }),
+    Person.join(t, server, "Mia", { tone: 1100, channels: "red" }),
+  ]);
+  await max.talk();
+  await mia.hears(max.tone, "red");
+  await mia.page.getByLabel("Channel to join").fill("blue");
+  await mia.page.keyboard.press("Enter");
+  await mia.page.locator('[data-channel="blue"]').getByText("Only you").waitFor();
+  await mia.hears(max.tone, "red");
+  await mia.page.getByRole("button", { name: "Leave red" }).click();
+  await max.page.locator(".members").getByText("Mia").waitFor({ state: "detached" });
+  await mia.phase("free");
+  await max.release();
+  // On the same connection, she speaks where she is now and is not heard where she was.
+  await mia.talk();
+  assert.ok((await max.loudest(400, "red")) < SILENCE, "red is silent");
+  await mia.release();
+  await mia.page.getByLabel("Channel to join").fill("red");
+  await mia.page.keyboard.press("Enter");
+  await mia.page.locator('[data-channel="red"]').getByText("2 people").waitFor();
+  await mia.page.locator('[data-channel="red"] .select').click();
+  await mia.talk();
+  await max.hears(mia.tone, "red");
+  await mia.release();
 });

@@ -51,7 +51,8 @@ export class VoiceClient {
     this.#microphone.events.on("change", (state) => this.#microphoneChanged(state));
     if (options.microphone !== false) void this.#microphone.open();
     this.#meter = setInterval(() => this.#events.emit("level", { level: this.#microphone.level() }), 50);
-    globalThis.addEventListener?.("online", this.#online);
+    globalThis.addEventListener?.("online", this.#again);
+    globalThis.document?.addEventListener("visibilitychange", this.#again);
     void this.#run();
   }
 
@@ -104,7 +105,8 @@ export class VoiceClient {
     this.#connection?.fail(this.#closed);
     this.#microphone.close();
     clearInterval(this.#meter);
-    globalThis.removeEventListener?.("online", this.#online);
+    globalThis.removeEventListener?.("online", this.#again);
+    globalThis.document?.removeEventListener("visibilitychange", this.#again);
     this.#wake();
   }
 
@@ -135,7 +137,13 @@ export class VoiceClient {
       return new ConnectionEnd("lost", error instanceof Error ? error.message : "No token could be had");
     }
     if (this.#closed) return this.#closed;
-    const signaling = new Signaling(this.url, token, this.options);
+    let signaling: Signaling;
+    try {
+      signaling = new Signaling(this.url, token, this.options);
+    } catch (error) {
+      // Only what no retry can mend: an address or a token with characters that neither may have.
+      return new ConnectionEnd("unauthorized", error instanceof Error ? error.message : String(error));
+    }
     signaling.onopen = () => this.#opened(signaling);
     signaling.onpush = (type, data) => this.#pushed(type, data);
     const end = await signaling.ended;
@@ -146,6 +154,7 @@ export class VoiceClient {
   }
 
   #opened(signaling: Signaling): void {
+    if (this.#closed) return signaling.close(this.#closed);
     const device = (): Promise<Device> => (this.#device ??= makeDevice());
     const media = new Media(signaling, device, (state) => {
       this.#events.emit("audio", { state });
@@ -154,7 +163,6 @@ export class VoiceClient {
     });
     const connection: Connection = { signaling, media, fail: (end) => signaling.close(end) };
     this.#connection = connection;
-    if (this.#closed) connection.fail(this.#closed);
     this.#setState("connected");
     for (const channel of this.#channelById.values()) void channel.attach(connection);
   }
@@ -190,8 +198,10 @@ export class VoiceClient {
     });
   }
 
-  /** The network is back: no reason to wait any longer. */
-  readonly #online = (): void => this.#wake();
+  /** The network is back, or the person looks at the page: no reason to wait any longer. */
+  readonly #again = (): void => {
+    if (!globalThis.document?.hidden) this.#wake();
+  };
 }
 
 async function makeDevice(): Promise<Device> {

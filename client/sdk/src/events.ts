@@ -22,7 +22,7 @@ export interface Events {
   members: { channelId: string; members: Member[]; userCount: number };
   /** Our own press. */
   talk: { channelId: string; state: TalkState; end?: TalkEnd; message?: string };
-  /** A press was in vain. `code`: `denied` (somebody speaks), `offline`, `no-microphone`, `timeout`, or the server's. */
+  /** A press was in vain. `code`: `busy` (somebody speaks), `offline`, `no-microphone`, `timeout`, or the server's. */
   denied: { channelId: string; code: string; message: string; speakerName?: string };
   /** The microphone's loudness, 0 to 1, twenty times a second. */
   level: { level: number };

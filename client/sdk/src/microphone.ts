@@ -107,6 +107,7 @@ class Meter {
   readonly #context = new AudioContext();
   readonly #analyser = this.#context.createAnalyser();
   readonly #samples: Float32Array<ArrayBuffer>;
+  #resuming: Promise<void> | undefined;
 
   constructor(track: MediaStreamTrack) {
     this.#analyser.fftSize = 1024; // 21 ms at 48 kHz
@@ -116,7 +117,7 @@ class Meter {
 
   level(): number {
     // Without a gesture yet the context waits; it may start any time later.
-    if (this.#context.state === "suspended") void this.#context.resume().catch(() => {});
+    if (this.#context.state === "suspended") this.#resuming ??= this.#context.resume().catch(() => {});
     this.#analyser.getFloatTimeDomainData(this.#samples);
     let sum = 0;
     for (const sample of this.#samples) sum += sample * sample;
