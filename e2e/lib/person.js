@@ -50,12 +50,12 @@ export class Person {
   }
 
   /** Opens a browser and the page in it. */
-  static async open(t, server, name, { tone = 440, context = {}, flags } = {}) {
+  static async open(t, server, name, { tone = 440, context = {}, path = "/", flags } = {}) {
     const browser = await openBrowser(t, { tone, flags });
     const page = await (await browser.newContext(context)).newPage();
     const person = new Person(page, name, tone);
     await page.addInitScript(installEar);
-    await page.goto(server.url);
+    await page.goto(server.url + path);
     return person;
   }
 

@@ -1,5 +1,5 @@
 /** The real process: found, started on free ports, waited for, ended by its own id. */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
@@ -79,6 +79,12 @@ async function ready(url) {
     if (Date.now() > deadline) throw new Error("voiceping does not become ready");
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
+}
+
+/** A token made by hand, with the binary's own command. */
+export function makeToken(secret, ...args) {
+  const env = { ...process.env, VOICEPING_JWT_SECRET: secret };
+  return execFileSync(binary(), ["token", ...args], { env, encoding: "utf8" }).trim();
 }
 
 /** A secret for servers that must accept each other's tokens. */
