@@ -93,7 +93,7 @@ test("without a microphone a page listens, and says so", { timeout: 90_000 }, as
   await person.hears(speaker.tone, "touch");
   await speaker.release();
   await person.press();
-  await person.phase("denied");
+  await person.phase("failed");
   await person.release();
   await person.picture("desktop-listen-only");
 });

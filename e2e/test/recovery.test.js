@@ -73,6 +73,7 @@ test("a talk that is too long is ended, and its speaker is told", { timeout: 90_
   ]);
   await alice.talk();
   await bob.hears(alice.tone);
+  await alice.phase("failed");
   await alice.sees("The talk reached its limit");
   await bob.phase("free");
   await bob.silence();

@@ -38,7 +38,7 @@ class Room {
   #held: Channel | undefined;
   /** When the speaker was first seen: this machine's clock, the server's may differ. */
   readonly #begunByChannel = new Map<string, number>();
-  #denied: { title: string; timer: ReturnType<typeof setTimeout> } | undefined;
+  #denied: { phase: "denied" | "failed"; title: string; timer: ReturnType<typeof setTimeout> } | undefined;
   #audio: Events["audio"]["state"] = "connecting";
 
   constructor(
@@ -116,10 +116,13 @@ class Room {
         this.#tones.play("start");
         navigator.vibrate?.(15);
       } else if (end === "released") this.#tones.play("stop");
-      else if (end === "interrupted" || end === "disconnected") this.#failed(message ?? "The talk was cut off");
+      else if (end === "interrupted" || end === "disconnected") this.#deny("failed", message ?? "The talk was cut off");
       this.#show();
     });
-    on("denied", ({ speakerName, message }) => this.#failed(speakerName ? `${speakerName} is speaking` : message));
+    on("denied", ({ speakerName, message }) => {
+      if (speakerName) this.#deny("denied", `${speakerName} is speaking`);
+      else this.#deny("failed", message);
+    });
   }
 
   #connection({ state, reason, retryInMs }: Events["connection"]): void {
@@ -146,11 +149,11 @@ class Room {
   }
 
   /** A press that leads to nothing: said, shown, and the button comes up. */
-  #failed(title: string): void {
+  #deny(phase: "denied" | "failed", title: string): void {
     this.#tones.play("busy");
     navigator.vibrate?.([40, 60, 40]);
     this.#clearDenied();
-    this.#denied = { title, timer: setTimeout(() => (this.#clearDenied(), this.#show()), DENIED_MS) };
+    this.#denied = { phase, title, timer: setTimeout(() => (this.#clearDenied(), this.#show()), DENIED_MS) };
     this.#held = undefined;
     this.#stage.press.up();
     this.#show();
@@ -253,8 +256,9 @@ class Room {
       return { phase: "talking", channel: name, title: "Everybody hears you", speaker: me, since };
     }
     if (this.#denied) {
-      const who = speaker && { speaker: speaker.userName, since };
-      return { phase: "denied", channel: name, title: this.#denied.title, ...who };
+      const { phase, title } = this.#denied;
+      const who = phase === "denied" && speaker && { speaker: speaker.userName, since };
+      return { phase, channel: name, title, ...who };
     }
     if (talk === "requesting") return { phase: "requesting", channel: name, title: "Asking for the channel…" };
     if (speaker) {

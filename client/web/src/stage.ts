@@ -12,7 +12,8 @@ export type Phase =
   | "requesting"
   | "talking"
   | "listening"
-  | "denied";
+  | "denied" // somebody else speaks
+  | "failed"; // a press or a talk that came to nothing for another reason
 
 export interface Scene {
   phase: Phase;
@@ -33,6 +34,7 @@ const LABELS: Record<Phase, [big: string, small: string]> = {
   talking: ["On air", "release to end"],
   listening: ["Wait", "hold to ask"],
   denied: ["Busy", "try again"],
+  failed: ["Off air", ""],
 };
 
 export class Stage {
