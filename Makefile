@@ -26,7 +26,7 @@ page: prepare-build client/web/dist/index.html ## Builds the page
 test: test-rust test-client test-browser ## Installs what the tests need and runs them all
 
 .PHONY: test-rust
-test-rust: prepare-build ## Tests of the crates and of the binary
+test-rust: prepare-test-rust ## Tests of the crates and of the binary
 	cargo test --workspace --locked
 
 .PHONY: test-client
@@ -58,9 +58,11 @@ clean: ## Removes what was built
 	cargo clean
 	rm -rf client/node_modules client/*/node_modules client/web/dist e2e/node_modules e2e/out
 
-.PHONY: prepare-build prepare-test
+.PHONY: prepare-build prepare-test-rust prepare-test
 prepare-build:
 	@scripts/prepare.sh build
+prepare-test-rust:
+	@scripts/prepare.sh test-rust
 prepare-test:
 	@scripts/prepare.sh test
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes sure that a Debian or Ubuntu machine with Rust and Node has what the project needs. Called by the Makefile:
 #
-#   scripts/prepare.sh build   a C compiler, a linker and make
-#   scripts/prepare.sh test    that, and Chromium for the browser tests
+#   scripts/prepare.sh build       a C compiler, a linker and make
+#   scripts/prepare.sh test-rust   that, and redis-server for the tests of the crates
+#   scripts/prepare.sh test        all that, and Chromium for the browser tests
 #
 # Installs only what is missing, with apt, as root or through sudo; touches nothing on a machine that has it all.
 set -euo pipefail
@@ -51,6 +52,10 @@ node -e '
 
 has cc && has make || install_package build-essential
 
-if [ "${1:-build}" = test ]; then
+scope=${1:-build}
+if [ "$scope" = test-rust ] || [ "$scope" = test ]; then
+    has redis-server || install_package redis-server
+fi
+if [ "$scope" = test ]; then
     has chromium || has chromium-browser || has google-chrome || install_package chromium chromium-browser
 fi

@@ -9,6 +9,8 @@ pub mod event;
 pub mod floor;
 pub mod id;
 pub mod memory;
+mod queue;
+pub mod redis;
 pub mod store;
 
 pub use contract::{JoinError, Leaving, State, StateError, Taken};
@@ -16,4 +18,5 @@ pub use event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged};
 pub use floor::{Floor, FloorRules, Holder, Owner};
 pub use id::{ChannelId, ConnectionId, UserId};
 pub use memory::{Limits, Memory};
+pub use redis::{Redis, RedisConfig, Servers};
 pub use store::{Store, Subscription};

@@ -6,7 +6,6 @@
 //! deployment with more than that is a cluster, which has another backend.
 
 mod channel;
-mod queue;
 mod subscription;
 #[cfg(test)]
 mod tests;

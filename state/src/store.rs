@@ -5,12 +5,15 @@ use crate::event::{Event, FloorCause};
 use crate::floor::{Floor, Owner};
 use crate::id::{ChannelId, ConnectionId, UserId};
 use crate::memory::{Memory, MemorySubscription};
+use crate::redis::{Redis, RedisSubscription};
 
 /// The backend chosen at start-up. Cheap to clone; clones share the state.
 #[derive(Debug, Clone)]
 pub enum Store {
     /// One process, nothing survives it.
     Memory(Memory),
+    /// Any number of processes.
+    Redis(Redis),
 }
 
 /// A gateway's one subscription: it watches the channels that have local members, and only those.
@@ -18,6 +21,8 @@ pub enum Store {
 pub enum Subscription {
     /// Of [`Memory`].
     Memory(MemorySubscription),
+    /// Of [`Redis`].
+    Redis(RedisSubscription),
 }
 
 impl Subscription {
@@ -25,15 +30,19 @@ impl Subscription {
     /// and drop events whose epoch is not newer. Watching twice is watching once.
     pub async fn watch(&mut self, channel: &ChannelId) -> Result<(), StateError> {
         match self {
-            Self::Memory(subscription) => subscription.watch(channel),
+            Self::Memory(subscription) => {
+                subscription.watch(channel);
+                Ok(())
+            }
+            Self::Redis(subscription) => subscription.watch(channel).await,
         }
-        Ok(())
     }
 
     /// Stops watching a channel. None of its events is delivered after this call's return.
     pub async fn unwatch(&mut self, channel: &ChannelId) -> Result<(), StateError> {
         match self {
             Self::Memory(subscription) => subscription.unwatch(channel),
+            Self::Redis(subscription) => subscription.unwatch(channel),
         }
         Ok(())
     }
@@ -43,6 +52,7 @@ impl Subscription {
     pub async fn next(&mut self) -> Option<Event> {
         match self {
             Self::Memory(subscription) => subscription.next().await,
+            Self::Redis(subscription) => subscription.next().await,
         }
     }
 }
@@ -56,6 +66,7 @@ impl State for Store {
     ) -> Result<Taken, StateError> {
         match self {
             Self::Memory(memory) => memory.take_floor(channel, owner, take_over).await,
+            Self::Redis(redis) => redis.take_floor(channel, owner, take_over).await,
         }
     }
 
@@ -68,6 +79,7 @@ impl State for Store {
     ) -> Result<(Floor, bool), StateError> {
         match self {
             Self::Memory(memory) => memory.release_floor(channel, connection, epoch, cause).await,
+            Self::Redis(redis) => redis.release_floor(channel, connection, epoch, cause).await,
         }
     }
 
@@ -79,24 +91,28 @@ impl State for Store {
     ) -> Result<bool, StateError> {
         match self {
             Self::Memory(memory) => memory.renew_floor(channel, connection, epoch).await,
+            Self::Redis(redis) => redis.renew_floor(channel, connection, epoch).await,
         }
     }
 
     async fn expire_floor(&self, channel: &ChannelId) -> Result<Floor, StateError> {
         match self {
             Self::Memory(memory) => memory.expire_floor(channel).await,
+            Self::Redis(redis) => redis.expire_floor(channel).await,
         }
     }
 
     async fn floor(&self, channel: &ChannelId) -> Result<Floor, StateError> {
         match self {
             Self::Memory(memory) => memory.floor(channel).await,
+            Self::Redis(redis) => redis.floor(channel).await,
         }
     }
 
     async fn join(&self, channel: &ChannelId, member: &Owner) -> Result<usize, JoinError> {
         match self {
             Self::Memory(memory) => memory.join(channel, member).await,
+            Self::Redis(redis) => redis.join(channel, member).await,
         }
     }
 
@@ -108,18 +124,21 @@ impl State for Store {
     ) -> Result<usize, StateError> {
         match self {
             Self::Memory(memory) => memory.leave(channel, connection, leaving).await,
+            Self::Redis(redis) => redis.leave(channel, connection, leaving).await,
         }
     }
 
     async fn members(&self, channel: &ChannelId) -> Result<Vec<(UserId, String)>, StateError> {
         match self {
             Self::Memory(memory) => memory.members(channel).await,
+            Self::Redis(redis) => redis.members(channel).await,
         }
     }
 
     fn subscribe(&self) -> Subscription {
         match self {
             Self::Memory(memory) => memory.subscribe(),
+            Self::Redis(redis) => redis.subscribe(),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
-use super::queue::Queue;
 use crate::contract::{JoinError, Leaving};
 use crate::event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged};
 use crate::floor::{Answer, Floor, FloorRules, Owner, Request, transition};
 use crate::id::{ChannelId, ConnectionId, UserId};
+use crate::queue::Queue;
 
 pub(super) struct Channel {
     id: ChannelId,

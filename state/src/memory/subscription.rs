@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Memory;
-use super::queue::Queue;
 use crate::event::Event;
 use crate::id::ChannelId;
+use crate::queue::Queue;
 
 /// A subscription to [`Memory`]; see [`Subscription`](crate::Subscription). Dropping it ends it.
 #[derive(Debug)]

@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::queue::CAPACITY;
 use super::*;
 use crate::event::Event;
+use crate::queue::CAPACITY;
 
 fn memory() -> (Memory, Arc<AtomicU64>) {
     let now_ms = Arc::new(AtomicU64::new(1_700_000_000_000));

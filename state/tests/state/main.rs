@@ -5,5 +5,6 @@
 mod contract;
 mod memory;
 mod races;
+mod redis;
 mod schedules;
 mod support;

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use proptest::collection::vec;
-use proptest::prelude::{any, proptest};
+use proptest::prelude::{ProptestConfig, any, proptest};
 use voiceping_state::{
     ChannelId, ConnectionId, Event, Floor, FloorCause, FloorChanged, Leaving, Limits, MemberAction, State,
     Subscription, Taken, UserId,
@@ -21,7 +21,7 @@ const CHANNELS: usize = 4;
 
 pub(crate) fn any_schedule_is_announced_as_it_happened<H: Harness>() {
     let schedules = (any::<bool>(), vec(any_step(), 1..150));
-    proptest!(|((limited, schedule) in schedules)| {
+    proptest!(ProptestConfig::with_cases(H::SCHEDULES), |((limited, schedule) in schedules)| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let harness = H::start(rules(limited.then_some(TALK_LIMIT)), Limits::default()).await;

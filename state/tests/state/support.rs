@@ -14,6 +14,8 @@ pub(crate) const TALK_LIMIT: Duration = Duration::from_secs(60);
 /// A backend with a clock that obeys the test.
 pub(crate) trait Harness: Sized + Send + Sync + 'static {
     type State: State + Clone + Send + Sync + 'static;
+    /// How many random schedules it is fast enough for.
+    const SCHEDULES: u32 = 256;
 
     /// A state that nothing has touched yet.
     fn start(rules: FloorRules, limits: Limits) -> impl Future<Output = Self> + Send;

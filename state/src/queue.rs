@@ -11,10 +11,10 @@ use crate::id::ChannelId;
 
 /// A gateway that runs at all empties its queue in milliseconds; a whole event's staff joining at once is some thousand
 /// events. At about 300 bytes each, the worst case is a megabyte per gateway.
-pub(super) const CAPACITY: usize = 4096;
+pub(crate) const CAPACITY: usize = 4096;
 
 #[derive(Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     events: Mutex<VecDeque<Event>>,
     filled: Notify,
 }
@@ -22,7 +22,7 @@ pub(super) struct Queue {
 impl Queue {
     /// Adds an event. When the reader is that far behind, all that it has not read is replaced by [`Event::Resync`]: it
     /// must read snapshots, and events that follow are newer than what it lost.
-    pub(super) fn push(&self, event: Event) {
+    pub(crate) fn push(&self, event: Event) {
         let mut events = self.lock();
         if events.len() < CAPACITY {
             events.push_back(event);
@@ -36,7 +36,7 @@ impl Queue {
 
     /// Waits for the next event. Nothing is awaited between taking an event and returning it, so a caller that stops
     /// waiting loses none. For one reader: two would wake each other too rarely.
-    pub(super) async fn next(&self) -> Event {
+    pub(crate) async fn next(&self) -> Event {
         loop {
             let next = self.lock().pop_front();
             if let Some(event) = next {
@@ -48,7 +48,7 @@ impl Queue {
     }
 
     /// Drops a channel's events.
-    pub(super) fn forget(&self, channel: &ChannelId) {
+    pub(crate) fn forget(&self, channel: &ChannelId) {
         self.lock().retain(|event| match event {
             Event::Floor(change) => change.channel != *channel,
             Event::Member(change) => change.channel != *channel,

@@ -1,0 +1,241 @@
+//! The state of a deployment, on Redis 6 or newer: one server, a Cluster, or a master that Sentinels watch.
+//!
+//! Scripts on the server decide and announce in one step; they mirror the rules in [`crate::floor`], which the contract
+//! suite and the model check hold them to. Time is the server's. A call ends within its time; while the servers are away
+//! it ends at once, with [`StateError::Unavailable`], and calls work again by themselves when they are back.
+//!
+//! A failover may lose the last writes, a talk among them. Its channel then has an epoch from before that talk, and the
+//! next change makes it `max(last + 1, now)`: higher than the lost one, for that was given out earlier, as long as the
+//! servers' clocks differ by less than a failover takes. The holder is told so by its next renewal.
+//!
+//! [`Owner::gateway`] must be unique to a process and its life: presence of a gateway that is gone ends by that name.
+
+mod config;
+mod dialer;
+mod keys;
+mod link;
+mod presence;
+mod scripts;
+mod subscription;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::FromRedisValue;
+
+use crate::contract::{JoinError, Leaving, State, StateError, Taken};
+use crate::event::FloorCause;
+use crate::floor::{Floor, FloorRules, Owner};
+use crate::id::{ChannelId, ConnectionId, UserId};
+use crate::memory::Limits;
+use crate::store::Subscription;
+pub use config::{RedisConfig, RedisConfigError, Servers};
+use dialer::Dialer;
+use keys::Keys;
+use link::Link;
+use presence::Presence;
+use scripts::Script;
+pub use subscription::RedisSubscription;
+
+/// The Redis backend. Clones share the connection.
+#[derive(Clone)]
+pub struct Redis {
+    shared: Arc<Shared>,
+}
+
+type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+
+struct Shared {
+    rules: FloorRules,
+    limits: Limits,
+    keys: Keys,
+    patience: Duration,
+    presence_lease: Duration,
+    /// Only of tests; `None`: the server's.
+    clock: Option<Clock>,
+    dialer: Arc<Dialer>,
+    link: Link,
+    presence: Presence,
+}
+
+impl Redis {
+    /// A state that connects when it is first used. Use it inside a tokio runtime.
+    pub fn new(config: &RedisConfig, rules: FloorRules, limits: Limits) -> Result<Self, RedisConfigError> {
+        Self::build(config, rules, limits, None)
+    }
+
+    /// The same by another clock, in milliseconds since the Unix epoch: for tests, as in [`crate::Memory::with_clock`].
+    pub fn with_clock(
+        config: &RedisConfig,
+        rules: FloorRules,
+        limits: Limits,
+        clock: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Result<Self, RedisConfigError> {
+        Self::build(config, rules, limits, Some(Box::new(clock)))
+    }
+
+    fn build(
+        config: &RedisConfig,
+        rules: FloorRules,
+        limits: Limits,
+        clock: Option<Clock>,
+    ) -> Result<Self, RedisConfigError> {
+        let dialer = Arc::new(Dialer::new(config)?);
+        let shared = Shared {
+            rules,
+            limits,
+            keys: Keys::new(&config.prefix),
+            patience: config.timeout,
+            presence_lease: config.presence_lease,
+            clock,
+            link: Link::new(Arc::clone(&dialer), config.timeout),
+            dialer,
+            presence: Presence::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+impl Shared {
+    /// What the scripts take for the time: nothing, for the server's own.
+    fn now(&self) -> String {
+        self.clock.as_ref().map(|clock| clock().to_string()).unwrap_or_default()
+    }
+
+    /// Runs a script about a channel.
+    async fn script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        channel: &ChannelId,
+        args: &[&str],
+    ) -> Result<T, StateError> {
+        let (now, lease) = (self.now(), millis(self.rules.lease));
+        let limit = self.rules.talk_limit.map(millis).unwrap_or_default();
+        let mut all = vec![now.as_str(), &lease, &limit];
+        all.extend(args);
+        self.link.run(script, &self.keys.channel(channel), &all).await
+    }
+
+    async fn decide(&self, script: &Script, channel: &ChannelId, args: &[&str]) -> Result<(String, Floor), StateError> {
+        wire::answer(self.script(script, channel, args).await?).ok_or_else(not_ours)
+    }
+}
+
+impl State for Redis {
+    async fn take_floor(
+        &self,
+        channel: &ChannelId,
+        owner: &Owner,
+        take_over: Option<u64>,
+    ) -> Result<Taken, StateError> {
+        let (user, connection) = (owner.user.as_str(), owner.connection.as_str());
+        let over = text(take_over);
+        let args = [user, &owner.user_name, connection, &owner.gateway, &over];
+        let (word, floor) = self.shared.decide(&scripts::TAKE, channel, &args).await?;
+        match word.as_str() {
+            "granted" => Ok(Taken::Granted { floor, renewed: false }),
+            "renewed" => Ok(Taken::Granted { floor, renewed: true }),
+            "busy" => Ok(Taken::Busy(floor)),
+            _ => Err(not_ours()),
+        }
+    }
+
+    async fn release_floor(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        epoch: Option<u64>,
+        cause: FloorCause,
+    ) -> Result<(Floor, bool), StateError> {
+        let args = [connection.as_str(), &text(epoch), cause.as_str()];
+        let (word, floor) = self.shared.decide(&scripts::RELEASE, channel, &args).await?;
+        Ok((floor, word == "freed"))
+    }
+
+    async fn renew_floor(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        epoch: u64,
+    ) -> Result<bool, StateError> {
+        let args = [connection.as_str(), &text(Some(epoch))];
+        let (word, _) = self.shared.decide(&scripts::RENEW, channel, &args).await?;
+        Ok(word == "renewed")
+    }
+
+    async fn expire_floor(&self, channel: &ChannelId) -> Result<Floor, StateError> {
+        Ok(self.shared.decide(&scripts::EXPIRE, channel, &[]).await?.1)
+    }
+
+    async fn floor(&self, channel: &ChannelId) -> Result<Floor, StateError> {
+        Ok(self.shared.decide(&scripts::LOOK, channel, &[]).await?.1)
+    }
+
+    async fn join(&self, channel: &ChannelId, member: &Owner) -> Result<usize, JoinError> {
+        let users = self.shared.join(channel, member).await?;
+        usize::try_from(users).map_err(|_| JoinError::Full(self.shared.limits.users_per_channel.unwrap_or_default()))
+    }
+
+    async fn leave(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        leaving: Leaving,
+    ) -> Result<usize, StateError> {
+        let word = match leaving {
+            Leaving::Left => "left",
+            Leaving::Disconnected => "disconnected",
+        };
+        self.shared.leave(channel, connection, word).await
+    }
+
+    async fn members(&self, channel: &ChannelId) -> Result<Vec<(UserId, String)>, StateError> {
+        let kept: Vec<(String, String)> = self.shared.script(&scripts::MEMBERS, channel, &[]).await?;
+        let mut members: Vec<(UserId, String)> = kept
+            .into_iter()
+            .map(|(user, kept)| {
+                let name = kept.split_once(':').map(|(_, name)| name.to_owned());
+                (user.into(), name.unwrap_or_default())
+            })
+            .collect();
+        members.sort_by(|(id, name), (other_id, other_name)| (name, id).cmp(&(other_name, other_id)));
+        Ok(members)
+    }
+
+    fn subscribe(&self) -> Subscription {
+        Subscription::Redis(RedisSubscription::new(Arc::clone(&self.shared)))
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("rules", &self.rules)
+            .field("limits", &self.limits)
+            .field("keys", &self.keys)
+            .field("link", &self.link)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The scripts count in numbers that are exact up to 2^53: a duration beyond is as good as that, and some time can still
+/// be added to it.
+fn millis(duration: Duration) -> String {
+    duration.as_millis().min(1 << 52).to_string()
+}
+
+fn text(number: Option<u64>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
+}
+
+fn not_ours() -> StateError {
+    StateError::Unavailable("the server gave an answer that is none of ours".into())
+}

@@ -1,0 +1,62 @@
+//! Where the servers are, and how long they are waited for.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Settings of [`Redis`](super::Redis).
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// Where the servers are.
+    pub servers: Servers,
+    /// In front of all names, so that deployments can share a server.
+    pub prefix: String,
+    /// How long a call waits for its answer.
+    pub timeout: Duration,
+    /// How long members outlive the last sign of their gateway.
+    pub presence_lease: Duration,
+}
+
+impl RedisConfig {
+    /// The usual settings for these servers.
+    pub fn new(servers: Servers) -> Self {
+        Self {
+            servers,
+            prefix: "voiceping".into(),
+            timeout: Duration::from_secs(1),
+            presence_lease: Duration::from_secs(10),
+        }
+    }
+}
+
+/// One server or several that act as one. URLs are `redis://user:password@host:port/db`, or `rediss://` for TLS with the
+/// system's certificates.
+#[derive(Clone)]
+pub enum Servers {
+    /// One server.
+    Standalone(String),
+    /// A Redis Cluster: some of its nodes, with the same credentials.
+    Cluster(Vec<String>),
+    /// A server and its replicas, watched by Sentinels.
+    Sentinel {
+        /// Some of the Sentinels. Credentials and TLS of the first URL are those of the servers too.
+        sentinels: Vec<String>,
+        /// The name under which they know the master.
+        master: String,
+    },
+}
+
+/// Without the URLs: they hold passwords.
+impl fmt::Debug for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standalone(_) => f.write_str("Standalone"),
+            Self::Cluster(urls) => write!(f, "Cluster({} nodes)", urls.len()),
+            Self::Sentinel { sentinels, master } => write!(f, "Sentinel({} for {master})", sentinels.len()),
+        }
+    }
+}
+
+/// The servers cannot be what the settings say.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the Redis settings are no good: {0}")]
+pub struct RedisConfigError(pub(super) String);

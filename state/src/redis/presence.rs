@@ -1,0 +1,312 @@
+//! Presence that ends by itself when a gateway dies, at the cost of one heartbeat per gateway.
+//!
+//! Members belong to their gateway's lease, which one heartbeat renews for all of them. A gateway that stops is noticed
+//! by the next heartbeat of any other, which then cleans up after it, channel by channel; the scripts see to it that each
+//! departure is announced once, and that a gateway which comes back is not cleaned away: each of its lives has a
+//! generation of its own.
+//!
+//! What the servers hold may be behind the truth after a failover, an outage or a pause. So this remembers the members
+//! that joined through it, and tells the servers again when there is reason to doubt: [`Local`] is the truth.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use futures_util::{StreamExt, stream};
+use redis::cmd;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::wire::WireOwner;
+use super::{Shared, scripts};
+use crate::contract::StateError;
+use crate::floor::Owner;
+use crate::id::{ChannelId, ConnectionId};
+
+/// Channels that are told or cleaned up at a time.
+const CONCURRENCY: usize = 16;
+
+/// Names in one command.
+const BATCH: usize = 500;
+
+type Place = (String, ChannelId);
+
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    local: Mutex<Local>,
+    doubted: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Local {
+    /// One, in a process that is a gateway.
+    generation_by_gateway: HashMap<String, u64>,
+    members_by_place: HashMap<Place, HashMap<ConnectionId, Owner>>,
+    /// Where a gateway that cleans up after this one would look.
+    listed: HashSet<Place>,
+    /// The servers may say something else than this.
+    doubtful: HashSet<Place>,
+    has_heart: bool,
+}
+
+impl Presence {
+    /// All members are told to the servers again, soon.
+    pub(super) fn doubt_everything(&self) {
+        let mut local = self.lock();
+        let places: Vec<_> = local.members_by_place.keys().cloned().collect();
+        local.doubtful.extend(places);
+        drop(local);
+        self.doubted.notify_one();
+    }
+
+    fn doubt(&self, place: Place) {
+        self.lock().doubtful.insert(place);
+        self.doubted.notify_one();
+    }
+
+    /// Whether it is news.
+    fn add(&self, place: &Place, member: &Owner) -> bool {
+        let mut local = self.lock();
+        let members = local.members_by_place.entry(place.clone()).or_default();
+        members.insert(member.connection.clone(), member.clone()).is_none()
+    }
+
+    /// Where a connection was a member of a channel.
+    fn remove(&self, channel: &ChannelId, connection: &ConnectionId) -> Option<Place> {
+        let mut local = self.lock();
+        let gateways: Vec<_> = local.generation_by_gateway.keys().cloned().collect();
+        for gateway in gateways {
+            let place = (gateway, channel.clone());
+            let Some(members) = local.members_by_place.get_mut(&place) else { continue };
+            if members.remove(connection).is_some() {
+                if members.is_empty() {
+                    local.members_by_place.remove(&place);
+                }
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Local> {
+        self.local.lock().expect("nothing panics while it holds the presence")
+    }
+}
+
+/// A change on its way. If it is given up or fails, nobody knows whether it has happened: then what is remembered here is
+/// told to the servers.
+struct Doubt<'a> {
+    presence: &'a Presence,
+    place: Option<Place>,
+    /// Of a join that may not have happened.
+    joining: Option<&'a ConnectionId>,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        let Some(place) = self.place.take() else { return };
+        if let Some(connection) = self.joining {
+            self.presence.remove(&place.1, connection);
+        }
+        self.presence.doubt(place);
+    }
+}
+
+impl Shared {
+    /// Answers the number of users; a negative one if the channel is full.
+    pub(super) async fn join(self: &Arc<Self>, channel: &ChannelId, member: &Owner) -> Result<i64, StateError> {
+        let generation = self.generation(&member.gateway).await?;
+        let place = (member.gateway.clone(), channel.clone());
+        let is_new = self.presence.add(&place, member);
+        let joining = is_new.then_some(&member.connection);
+        let mut doubt = Doubt { presence: &self.presence, place: Some(place.clone()), joining };
+        if !self.presence.lock().listed.contains(&place) {
+            self.list(&member.gateway, generation, std::slice::from_ref(channel)).await?;
+        }
+        let generation = generation.to_string();
+        let limit = self.limits.users_per_channel.map(|limit| limit.to_string()).unwrap_or_default();
+        let (user, connection) = (member.user.as_str(), member.connection.as_str());
+        let args = [user, &member.user_name, connection, &member.gateway, &generation, &limit];
+        let users: i64 = self.script(&scripts::JOIN, channel, &args).await?;
+        doubt.place = None;
+        if users < 0 && is_new {
+            self.presence.remove(channel, &member.connection);
+        }
+        Ok(users)
+    }
+
+    /// Answers the number of users that remain.
+    pub(super) async fn leave(
+        &self,
+        channel: &ChannelId,
+        connection: &ConnectionId,
+        word: &str,
+    ) -> Result<usize, StateError> {
+        let place = self.presence.remove(channel, connection);
+        let mut doubt = Doubt { presence: &self.presence, place, joining: None };
+        let users = self.script(&scripts::LEAVE, channel, &[connection.as_str(), word]).await?;
+        doubt.place = None;
+        Ok(users)
+    }
+
+    /// The generation of a gateway in its present life, which begins with its first member.
+    async fn generation(self: &Arc<Self>, gateway: &str) -> Result<u64, StateError> {
+        if let Some(generation) = self.presence.lock().generation_by_gateway.get(gateway) {
+            return Ok(*generation);
+        }
+        let generation = self.beat(gateway).await?;
+        let mut local = self.presence.lock();
+        if !std::mem::replace(&mut local.has_heart, true) {
+            tokio::spawn(heart(Arc::downgrade(self)));
+        }
+        Ok(generation)
+    }
+
+    /// One heartbeat. Cleans up after the gateways that have none any more.
+    async fn beat(self: &Arc<Self>, gateway: &str) -> Result<u64, StateError> {
+        let lives = self.presence_lease.as_millis().to_string();
+        let args = [self.now().as_str(), gateway, &lives].map(str::to_owned);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let answer: Vec<String> = self.link.run(&scripts::BEAT, &self.keys.gateways(), &args).await?;
+        let mut words = answer.into_iter();
+        let parsed = |word: Option<String>| word.and_then(|word| word.parse::<u64>().ok());
+        let generation = parsed(words.next()).ok_or_else(super::not_ours)?;
+        let last = self.presence.lock().generation_by_gateway.insert(gateway.to_owned(), generation);
+        if last.is_some_and(|last| last != generation) {
+            // It was taken for dead, or the servers have forgotten it.
+            tracing::info!(gateway, "the shared state had lost this gateway; telling it its members");
+            self.presence.lock().listed.retain(|(listed, _)| listed != gateway);
+            self.presence.doubt_everything();
+        }
+        while let (Some(gone), Some(generation)) = (words.next(), parsed(words.next())) {
+            let shared = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Err(error) = shared.sweep(&gone, generation).await {
+                    tracing::debug!(gateway = gone, %error, "a dead gateway is left to the next one");
+                }
+            });
+        }
+        Ok(generation)
+    }
+
+    /// Ends all that a dead gateway had. May be repeated and be given up at any point.
+    async fn sweep(&self, gateway: &str, generation: u64) -> Result<(), StateError> {
+        let list = self.keys.channels_of(gateway, generation);
+        let channels: Vec<String> = self.link.command(cmd("SMEMBERS").arg(&list)).await?;
+        tracing::info!(gateway, channels = channels.len(), "a gateway is gone; its members leave");
+        let text = generation.to_string();
+        let sweeps = stream::iter(channels).map(|channel| {
+            let text = &text;
+            async move { self.script::<i64>(&scripts::SWEEP, &channel.into(), &[gateway, text]).await }
+        });
+        let swept: Vec<_> = sweeps.buffer_unordered(CONCURRENCY).collect().await;
+        swept.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let () = self.link.command(cmd("DEL").arg(&list)).await?;
+        let [_, dead, generations] = self.keys.gateways();
+        self.link.run(&scripts::SWEPT, &[dead, generations], &[gateway, &text]).await
+    }
+
+    async fn list(&self, gateway: &str, generation: u64, channels: &[ChannelId]) -> Result<(), StateError> {
+        let list = self.keys.channels_of(gateway, generation);
+        for batch in channels.chunks(BATCH) {
+            let names: Vec<_> = batch.iter().map(ChannelId::as_str).collect();
+            let () = self.link.command(cmd("SADD").arg(&list).arg(names)).await?;
+        }
+        let places = channels.iter().map(|channel| (gateway.to_owned(), channel.clone()));
+        self.presence.lock().listed.extend(places);
+        Ok(())
+    }
+
+    /// Tells the servers who is there, wherever there is doubt.
+    async fn restore(&self) {
+        let doubtful: Vec<_> = std::mem::take(&mut self.presence.lock().doubtful).into_iter().collect();
+        let tellings = stream::iter(doubtful).map(|place| async move {
+            let mut doubt = Doubt { presence: &self.presence, place: Some(place.clone()), joining: None };
+            match self.tell(&place).await {
+                Ok(()) => doubt.place = None,
+                Err(error) => {
+                    tracing::debug!(channel = %place.1, %error, "members are told to the shared state later");
+                    // Not by way of a notification: the next heartbeat is early enough.
+                    doubt.place = None;
+                    self.presence.lock().doubtful.insert(place);
+                }
+            }
+        });
+        tellings.buffer_unordered(CONCURRENCY).collect::<()>().await;
+    }
+
+    async fn tell(&self, place: &Place) -> Result<(), StateError> {
+        let (gateway, channel) = place;
+        let (generation, members, listed) = {
+            let local = self.presence.lock();
+            let Some(generation) = local.generation_by_gateway.get(gateway) else { return Ok(()) };
+            let members = local.members_by_place.get(place);
+            let members: Vec<_> = members.into_iter().flatten().map(|(_, owner)| WireOwner::from(owner)).collect();
+            (*generation, members, local.listed.contains(place))
+        };
+        if !listed && !members.is_empty() {
+            self.list(gateway, generation, std::slice::from_ref(channel)).await?;
+        }
+        let json = serde_json::to_string(&members).expect("text has a JSON form");
+        let args = [gateway, generation.to_string().as_str(), json.as_str()].map(str::to_owned);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let _: i64 = self.script(&scripts::RESTORE, channel, &args).await?;
+        Ok(())
+    }
+
+    /// Channels without members are taken off the list, so that it does not grow for ever.
+    async fn unlist_idle(&self) -> Result<(), StateError> {
+        let mut idle: HashMap<String, Vec<ChannelId>> = HashMap::new();
+        {
+            let mut local = self.presence.lock();
+            let Local { listed, members_by_place, doubtful, .. } = &mut *local;
+            listed.retain(|place| {
+                let is_idle = !members_by_place.contains_key(place) && !doubtful.contains(place);
+                if is_idle {
+                    idle.entry(place.0.clone()).or_default().push(place.1.clone());
+                }
+                !is_idle
+            });
+        }
+        for (gateway, channels) in idle {
+            let Some(generation) = self.presence.lock().generation_by_gateway.get(&gateway).copied() else { continue };
+            let list = self.keys.channels_of(&gateway, generation);
+            for batch in channels.chunks(BATCH) {
+                let names: Vec<_> = batch.iter().map(ChannelId::as_str).collect();
+                let () = self.link.command(cmd("SREM").arg(&list).arg(names)).await?;
+            }
+            // Who joined while that was on its way is on the list again.
+            let mut back = channels;
+            back.retain(|channel| {
+                self.presence.lock().members_by_place.contains_key(&(gateway.clone(), channel.clone()))
+            });
+            self.list(&gateway, generation, &back).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The one task of presence: ends with the state that it serves.
+async fn heart(shared: Weak<Shared>) {
+    let Some(first) = shared.upgrade() else { return };
+    let pause = first.presence_lease / 3;
+    let mut made = first.link.made();
+    drop(first);
+    loop {
+        let Some(presence) = shared.upgrade() else { return };
+        // The state is not kept alive by a heart that sleeps: it looks up now and then.
+        let _ = timeout(pause, presence.presence.doubted.notified()).await;
+        let shared = presence;
+        let gateways: Vec<_> = shared.presence.lock().generation_by_gateway.keys().cloned().collect();
+        let mut alive = true;
+        for gateway in gateways {
+            alive &= shared.beat(&gateway).await.is_ok();
+        }
+        if std::mem::replace(&mut made, shared.link.made()) != made {
+            shared.presence.doubt_everything();
+        }
+        if alive {
+            shared.restore().await;
+            let _ = shared.unlist_idle().await;
+        }
+    }
+}

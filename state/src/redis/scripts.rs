@@ -1,0 +1,55 @@
+//! The Lua scripts, embedded: each decides and announces in one step, on the server.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Script as Hashed, cmd};
+
+/// A script as the server knows it: by its hash, once it has seen the text.
+pub(super) struct Script {
+    text: &'static str,
+    hash: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        Self { text, hash: Hashed::new(text).get_hash().to_owned() }
+    }
+
+    /// The call of a script that the server has seen.
+    pub(super) fn by_hash(&self, keys: &[String], args: &[&str]) -> Cmd {
+        call("EVALSHA", &self.hash, keys, args)
+    }
+
+    /// The call that also brings the text: it works on any shard, also on one that was promoted a moment ago.
+    pub(super) fn by_text(&self, keys: &[String], args: &[&str]) -> Cmd {
+        call("EVAL", self.text, keys, args)
+    }
+}
+
+fn call(command: &str, script: &str, keys: &[String], args: &[&str]) -> Cmd {
+    let mut call = cmd(command);
+    call.arg(script).arg(keys.len()).arg(keys).arg(args);
+    call
+}
+
+macro_rules! scripts {
+    ($($name:ident = $($file:literal)+;)*) => {
+        $(pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(concat!($(include_str!(concat!("lua/", $file))),+)));)*
+    };
+}
+
+scripts! {
+    TAKE = "channel.lua" "take.lua";
+    RELEASE = "channel.lua" "release.lua";
+    RENEW = "channel.lua" "renew.lua";
+    EXPIRE = "channel.lua" "expire.lua";
+    LOOK = "channel.lua" "look.lua";
+    JOIN = "channel.lua" "presence.lua" "join.lua";
+    LEAVE = "channel.lua" "presence.lua" "leave.lua";
+    MEMBERS = "channel.lua" "members.lua";
+    SWEEP = "channel.lua" "presence.lua" "sweep.lua";
+    RESTORE = "channel.lua" "presence.lua" "restore.lua";
+    BEAT = "beat.lua";
+    SWEPT = "swept.lua";
+}
