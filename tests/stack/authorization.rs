@@ -103,11 +103,9 @@ async fn a_connection_joins_so_many_channels_and_no_more() -> Result<()> {
 #[tokio::test]
 async fn a_full_channel_is_full_for_another_user_but_not_for_another_device() -> Result<()> {
     let server = Process::start(&["--max-users", "2"]).await?;
-    let mut alice = server.socket("alice", &["lobby"]).await?;
-    let mut bob = server.socket("bob", &["lobby"]).await?;
+    let mut alice = server.member("alice", "lobby").await?;
+    let bob = server.member("bob", "lobby").await?;
     let mut carol = server.socket("carol", &["lobby"]).await?;
-    join(&mut alice, "lobby").await?;
-    join(&mut bob, "lobby").await?;
     assert_eq!(carol.refused("join-channel", json!({"channelId": "lobby"})).await?, "Channel is full");
     let mut tablet = server.socket("alice", &["lobby"]).await?;
     assert_eq!(join(&mut tablet, "lobby").await?["userCount"], 2);

@@ -110,16 +110,14 @@ async fn three_tabs_take_turns_and_everybody_hears_everybody_else() -> Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn who_consumed_the_floor_output_once_hears_every_talk_whole() -> Result<()> {
     let server = Process::start(&[]).await?;
-    let mut listener = server.socket("dave", &[CHANNEL]).await?;
-    join(&mut listener, CHANNEL).await?;
+    let mut listener = server.member("dave", CHANNEL).await?;
     let capabilities = load_device(&mut listener, CHANNEL).await?;
     let mut recv = open_to_receive(&mut listener, CHANNEL).await?;
     let mut ear = recv.consume(&mut listener, CHANNEL, "floor:lobby", &capabilities).await?;
 
     let mut heard = Vec::new();
     for (voice, user) in ["alice", "bob"].into_iter().enumerate() {
-        let mut socket = server.socket(user, &[CHANNEL]).await?;
-        join(&mut socket, CHANNEL).await?;
+        let mut socket = server.member(user, CHANNEL).await?;
         let mut send = open_to_send(&mut socket, CHANNEL, DtlsRole::Client).await?;
         let (_, microphone) = send.produce(&mut socket, CHANNEL, voice as u32).await?;
         for _ in 0..2 {
@@ -188,8 +186,7 @@ async fn a_members_own_producer_may_be_consumed_too() -> Result<()> {
     let server = Process::start(&[]).await?;
     let mut alice = Browser::open(&server, "alice", 0).await?;
     let mut bob = Browser::open(&server, "bob", 1).await?;
-    let mut listener = server.socket("dave", &[CHANNEL]).await?;
-    join(&mut listener, CHANNEL).await?;
+    let mut listener = server.member("dave", CHANNEL).await?;
     let capabilities = load_device(&mut listener, CHANNEL).await?;
     let mut recv = open_to_receive(&mut listener, CHANNEL).await?;
     let mut ear = recv.consume(&mut listener, CHANNEL, &alice.producer, &capabilities).await?;
@@ -213,6 +210,7 @@ async fn a_members_own_producer_may_be_consumed_too() -> Result<()> {
         }
     };
     ensure!(heard.marker, "a new talk: {heard:?}");
+    server.until_connections(3).await?;
     let usage: Value = serde_json::from_str(&server.get("/health").await?.1)?;
     assert_eq!((&usage["status"], &usage["workers"], &usage["connections"]), (&json!("ok"), &json!(2), &json!(3)));
     drop(alice.send);

@@ -107,12 +107,10 @@ fn opus() -> Value {
 #[tokio::test]
 async fn a_frame_beyond_the_limits_ends_its_own_socket_only() -> Result<()> {
     let server = Process::start(&[]).await?;
-    let mut other = server.socket("bob", &["lobby"]).await?;
-    join(&mut other, "lobby").await?;
+    let mut other = server.member("bob", "lobby").await?;
     let big = format!("{{\"type\":\"ping\",\"data\":\"{}\"}}", "x".repeat(64 * 1024));
     for (frame, code) in [(Message::binary(vec![1, 2, 3]), 1003), (Message::text(big), 1009)] {
-        let mut socket = server.socket("alice", &["lobby"]).await?;
-        join(&mut socket, "lobby").await?;
+        let mut socket = server.member("alice", "lobby").await?;
         hears_that(&mut other, "alice", "user-joined", 2).await?;
         socket.send(frame).await?;
         assert_eq!(socket.closed().await?.map(|(code, _)| code), Some(code));
@@ -210,10 +208,8 @@ async fn a_flood_of_messages_is_refused_and_ends_nothing() -> Result<()> {
 #[tokio::test]
 async fn a_client_that_answers_no_ping_is_removed_and_one_that_does_is_not() -> Result<()> {
     let server = Process::start(&["--ping-interval", "300ms"]).await?;
-    let mut alive = server.socket("alice", &["lobby"]).await?;
-    let mut dead = server.socket("bob", &["lobby"]).await?;
-    join(&mut alive, "lobby").await?;
-    join(&mut dead, "lobby").await?;
+    let mut alive = server.member("alice", "lobby").await?;
+    let mut dead = server.member("bob", "lobby").await?;
     dead.ok("ptt-start", json!({"channelId": "lobby"})).await?;
     hears_that(&mut alive, "bob", "user-joined", 2).await?;
     // Bob reads no more. Alice, who waits for news of him, does, and so answers all pings.

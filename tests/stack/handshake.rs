@@ -160,9 +160,8 @@ async fn a_token_that_expires_ends_its_socket() -> Result<()> {
     let server = Process::start(&[]).await?;
     let claims = json!({"userId": "a", "userName": "A", "channelIds": ["lobby"], "exp": in_seconds(2)});
     let mut short = Signaling::connect(&server.url(), &sign(&claims)).await?;
-    let mut other = server.socket("bob", &["lobby"]).await?;
     join(&mut short, "lobby").await?;
-    join(&mut other, "lobby").await?;
+    let mut other = server.member("bob", "lobby").await?;
     short.ok("ptt-start", json!({"channelId": "lobby"})).await?;
     assert_eq!(short.closed().await?.map(|(code, _)| code), Some(4001));
     // And its floor, and its membership.

@@ -17,10 +17,8 @@ const CHANNEL: &str = "lobby";
 async fn a_signal_ends_it_in_order() -> Result<()> {
     for signal in ["TERM", "INT"] {
         let mut server = Process::start(&[]).await?;
-        let mut alice = server.socket("alice", &[CHANNEL]).await?;
-        let mut bob = server.socket("bob", &[CHANNEL]).await?;
-        join(&mut bob, CHANNEL).await?;
-        join(&mut alice, CHANNEL).await?;
+        let mut bob = server.member("bob", CHANNEL).await?;
+        let mut alice = server.member("alice", CHANNEL).await?;
         bob.push_of("channel-state").await?;
         let mut send = open_to_send(&mut alice, CHANNEL, DtlsRole::Client).await?;
         let (_, microphone) = send.produce(&mut alice, CHANNEL, 1).await?;
@@ -42,8 +40,7 @@ async fn a_signal_ends_it_in_order() -> Result<()> {
 async fn a_client_that_ignores_the_end_does_not_hold_it_up() -> Result<()> {
     let mut server = Process::start(&["--drain-deadline", "2s"]).await?;
     // It reads nothing, so it answers no close.
-    let mut deaf = server.socket("alice", &[CHANNEL]).await?;
-    join(&mut deaf, CHANNEL).await?;
+    let deaf = server.member("alice", CHANNEL).await?;
     let half_open = tokio::net::TcpStream::connect(server.address()).await?;
     server.signal("TERM").await?;
     assert_eq!(server.ended().await?.code(), Some(0), "{}", server.log());
@@ -120,6 +117,7 @@ async fn a_bad_value_is_named_and_ends_the_start() -> Result<()> {
 async fn the_port_tells_how_it_is() -> Result<()> {
     let server = Process::start(&["--media-workers", "3"]).await?;
     let _socket = server.socket("alice", &[CHANNEL]).await?;
+    server.until_connections(1).await?;
     let health: Value = serde_json::from_str(&server.get("/health").await?.1)?;
     assert!(health["uptime"].is_u64(), "{health}");
     let said = (&health["status"], &health["workers"], &health["connections"]);

@@ -48,10 +48,8 @@ async fn coming_and_going_is_told_with_the_floor_as_it_is() -> Result<()> {
 #[tokio::test]
 async fn a_disconnected_speaker_frees_the_floor_before_it_is_gone() -> Result<()> {
     let server = Process::start(&[]).await?;
-    let mut alice = server.socket("alice", &[CHANNEL]).await?;
-    let mut bob = server.socket("bob", &[CHANNEL]).await?;
-    join(&mut bob, CHANNEL).await?;
-    join(&mut alice, CHANNEL).await?;
+    let mut bob = server.member("bob", CHANNEL).await?;
+    let mut alice = server.member("alice", CHANNEL).await?;
     hears_that(&mut bob, "alice", "user-joined", 2).await?;
     press(&mut alice, CHANNEL).await?;
     hears_of(&mut bob, CHANNEL, "alice").await?;
@@ -65,10 +63,8 @@ async fn a_disconnected_speaker_frees_the_floor_before_it_is_gone() -> Result<()
 #[tokio::test]
 async fn a_leaving_speaker_frees_the_floor() -> Result<()> {
     let server = Process::start(&[]).await?;
-    let mut alice = server.socket("alice", &[CHANNEL]).await?;
-    let mut bob = server.socket("bob", &[CHANNEL]).await?;
-    join(&mut bob, CHANNEL).await?;
-    join(&mut alice, CHANNEL).await?;
+    let mut bob = server.member("bob", CHANNEL).await?;
+    let mut alice = server.member("alice", CHANNEL).await?;
     hears_that(&mut bob, "alice", "user-joined", 2).await?;
     press(&mut alice, CHANNEL).await?;
     hears_of(&mut bob, CHANNEL, "alice").await?;

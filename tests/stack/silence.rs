@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use voiceping_testkit::DtlsRole;
 
-use crate::phone::{hears_of, hears_of_the_end, join, open_to_send, press, release};
+use crate::phone::{hears_of, hears_of_the_end, open_to_send, press, release};
 use crate::process::Process;
 
 const CHANNEL: &str = "lobby";
@@ -13,10 +13,8 @@ const CHANNEL: &str = "lobby";
 #[tokio::test]
 async fn a_holder_who_never_sends_anything_loses_the_floor_after_four_seconds() -> Result<()> {
     let server = Process::start(&[]).await?;
-    let mut alice = server.socket("alice", &[CHANNEL]).await?;
-    let mut bob = server.socket("bob", &[CHANNEL]).await?;
-    join(&mut alice, CHANNEL).await?;
-    join(&mut bob, CHANNEL).await?;
+    let mut alice = server.member("alice", CHANNEL).await?;
+    let mut bob = server.member("bob", CHANNEL).await?;
     alice.push_of("channel-state").await?;
     let pressed = Instant::now();
     press(&mut alice, CHANNEL).await?;
@@ -33,10 +31,8 @@ async fn a_holder_who_never_sends_anything_loses_the_floor_after_four_seconds() 
 #[tokio::test]
 async fn a_holder_who_falls_silent_loses_the_floor_after_four_seconds() -> Result<()> {
     let server = Process::start(&[]).await?;
-    let mut alice = server.socket("alice", &[CHANNEL]).await?;
-    let mut bob = server.socket("bob", &[CHANNEL]).await?;
-    join(&mut alice, CHANNEL).await?;
-    join(&mut bob, CHANNEL).await?;
+    let mut alice = server.member("alice", CHANNEL).await?;
+    let mut bob = server.member("bob", CHANNEL).await?;
     alice.push_of("channel-state").await?;
     let mut send = open_to_send(&mut alice, CHANNEL, DtlsRole::Client).await?;
     let (_, microphone) = send.produce(&mut alice, CHANNEL, 1).await?;
@@ -59,10 +55,8 @@ async fn a_holder_who_falls_silent_loses_the_floor_after_four_seconds() -> Resul
 #[tokio::test]
 async fn a_holder_whose_transport_says_goodbye_loses_the_floor_at_once() -> Result<()> {
     let server = Process::start(&[]).await?;
-    let mut alice = server.socket("alice", &[CHANNEL]).await?;
-    let mut bob = server.socket("bob", &[CHANNEL]).await?;
-    join(&mut alice, CHANNEL).await?;
-    join(&mut bob, CHANNEL).await?;
+    let mut alice = server.member("alice", CHANNEL).await?;
+    let mut bob = server.member("bob", CHANNEL).await?;
     let mut send = open_to_send(&mut alice, CHANNEL, DtlsRole::Client).await?;
     let (_, microphone) = send.produce(&mut alice, CHANNEL, 1).await?;
     press(&mut alice, CHANNEL).await?;
