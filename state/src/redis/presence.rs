@@ -25,6 +25,9 @@ use crate::id::{ChannelId, ConnectionId};
 /// Channels that are told or cleaned up at a time.
 const CONCURRENCY: usize = 16;
 
+/// Heartbeats after which a channel without members is forgotten: a lease and a little.
+const IDLE_BEATS: u32 = 4;
+
 /// Names in one command.
 const BATCH: usize = 500;
 
@@ -41,19 +44,19 @@ struct Local {
     /// One, in a process that is a gateway.
     generation_by_gateway: HashMap<String, u64>,
     members_by_place: HashMap<Place, HashMap<ConnectionId, Owner>>,
-    /// Where a gateway that cleans up after this one would look.
-    listed: HashSet<Place>,
+    /// Where a gateway that cleans up after this one would look, and for how many heartbeats nobody has been there.
+    listed: HashMap<Place, u32>,
     /// The servers may say something else than this.
     doubtful: HashSet<Place>,
     has_heart: bool,
 }
 
 impl Presence {
-    /// All members are told to the servers again, soon.
+    /// All members are told to the servers again, soon; also that there are none where the last has left lately.
     pub(super) fn doubt_everything(&self) {
         let mut local = self.lock();
-        let places: Vec<_> = local.members_by_place.keys().cloned().collect();
-        local.doubtful.extend(places);
+        let Local { members_by_place, listed, doubtful, .. } = &mut *local;
+        doubtful.extend(members_by_place.keys().chain(listed.keys()).cloned());
         drop(local);
         self.doubted.notify_one();
     }
@@ -119,7 +122,7 @@ impl Shared {
         let is_new = self.presence.add(&place, member);
         let joining = is_new.then_some(&member.connection);
         let mut doubt = Doubt { presence: &self.presence, place: Some(place.clone()), joining };
-        if !self.presence.lock().listed.contains(&place) {
+        if !self.presence.lock().listed.contains_key(&place) {
             self.list(&member.gateway, generation, std::slice::from_ref(channel)).await?;
         }
         let generation = generation.to_string();
@@ -174,8 +177,8 @@ impl Shared {
         if last.is_some_and(|last| last != generation) {
             // It was taken for dead, or the servers have forgotten it.
             tracing::info!(gateway, "the shared state had lost this gateway; telling it its members");
-            self.presence.lock().listed.retain(|(listed, _)| listed != gateway);
             self.presence.doubt_everything();
+            self.presence.lock().listed.retain(|(listed, _), _| listed != gateway);
         }
         while let (Some(gone), Some(generation)) = (words.next(), parsed(words.next())) {
             let shared = Arc::clone(self);
@@ -211,7 +214,7 @@ impl Shared {
             let names: Vec<_> = batch.iter().map(ChannelId::as_str).collect();
             let () = self.link.command(cmd("SADD").arg(&list).arg(names)).await?;
         }
-        let places = channels.iter().map(|channel| (gateway.to_owned(), channel.clone()));
+        let places = channels.iter().map(|channel| ((gateway.to_owned(), channel.clone()), 0));
         self.presence.lock().listed.extend(places);
         Ok(())
     }
@@ -239,32 +242,40 @@ impl Shared {
         let (generation, members, listed) = {
             let local = self.presence.lock();
             let Some(generation) = local.generation_by_gateway.get(gateway) else { return Ok(()) };
-            let members = local.members_by_place.get(place);
-            let members: Vec<_> = members.into_iter().flatten().map(|(_, owner)| WireOwner::from(owner)).collect();
-            (*generation, members, local.listed.contains(place))
+            let members = local.members_by_place.get(place).cloned().unwrap_or_default();
+            (*generation, members, local.listed.contains_key(place))
         };
         if !listed && !members.is_empty() {
             self.list(gateway, generation, std::slice::from_ref(channel)).await?;
         }
-        let json = serde_json::to_string(&members).expect("text has a JSON form");
+        let owners: Vec<_> = members.values().map(WireOwner::from).collect();
+        let json = serde_json::to_string(&owners).expect("text has a JSON form");
         let args = [gateway, generation.to_string().as_str(), json.as_str()].map(str::to_owned);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let _: i64 = self.script(&scripts::RESTORE, channel, &args).await?;
+        // Who came or left meanwhile may have been quicker than what was just told.
+        let is_so = |there: Option<&HashMap<_, _>>| there.map_or(members.is_empty(), |there| *there == members);
+        let is_so = is_so(self.presence.lock().members_by_place.get(place));
+        if !is_so {
+            self.presence.doubt(place.clone());
+        }
         Ok(())
     }
 
-    /// Channels without members are taken off the list, so that it does not grow for ever.
+    /// Channels without members are taken off the list, so that it does not grow for ever. Not at once: a failover may
+    /// bring back who has just left, and [`Presence::doubt_everything`] looks there.
     async fn unlist_idle(&self) -> Result<(), StateError> {
         let mut idle: HashMap<String, Vec<ChannelId>> = HashMap::new();
         {
             let mut local = self.presence.lock();
             let Local { listed, members_by_place, doubtful, .. } = &mut *local;
-            listed.retain(|place| {
+            listed.retain(|place, beats| {
                 let is_idle = !members_by_place.contains_key(place) && !doubtful.contains(place);
-                if is_idle {
+                *beats = if is_idle { *beats + 1 } else { 0 };
+                if *beats > IDLE_BEATS {
                     idle.entry(place.0.clone()).or_default().push(place.1.clone());
                 }
-                !is_idle
+                *beats <= IDLE_BEATS
             });
         }
         for (gateway, channels) in idle {

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use redis::{ErrorKind, PushInfo, PushKind, RedisResult, ServerErrorKind, Value};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Shared;
 use super::dialer::{Connection, Push};
@@ -152,6 +152,7 @@ impl Subscriber {
     async fn run(mut self, mut wishes: mpsc::UnboundedReceiver<Wish>) {
         let mut connection: Option<Connection> = None;
         let mut check = interval(self.shared.patience * 3);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 wish = wishes.recv() => match wish {
@@ -173,6 +174,10 @@ impl Subscriber {
             }
             if connection.is_none() && !self.inbox.lock().watched.is_empty() {
                 connection = self.again(&mut wishes).await;
+                let leaving: Vec<_> = self.inbox.lock().leaving.iter().cloned().collect();
+                for topic in leaving {
+                    self.leave(&topic, &mut connection).await;
+                }
             }
         }
     }
@@ -184,19 +189,24 @@ impl Subscriber {
                 // A caller that has given up asks again.
                 let _ = done.send(watched.map_err(|error| StateError::Unavailable(error.to_string())));
             }
-            Wish::Unwatch(topic) => {
-                let Some(connection) = connection else { return };
-                if self.subscribe(connection, &topic, false).await.is_ok() {
-                    let left = async {
-                        while self.inbox.lock().leaving.contains(&topic) {
-                            self.inbox.left.notified().await;
-                        }
-                    };
-                    let _ = timeout(self.shared.patience, left).await;
-                }
-                self.inbox.lock().leaving.remove(&topic);
-            }
+            Wish::Unwatch(topic) => self.leave(&topic, connection).await,
         }
+    }
+
+    /// Until the connection has passed on all that came before the server's word: what is heard after another watch is
+    /// then new.
+    async fn leave(&self, topic: &str, connection: &mut Option<Connection>) {
+        if let Some(connection) = connection
+            && self.subscribe(connection, topic, false).await.is_ok()
+        {
+            let left = async {
+                while self.inbox.lock().leaving.contains(topic) {
+                    self.inbox.left.notified().await;
+                }
+            };
+            let _ = timeout(self.shared.patience, left).await;
+        }
+        self.inbox.lock().leaving.remove(topic);
     }
 
     async fn watch(&mut self, channel: ChannelId, connection: &mut Option<Connection>) -> RedisResult<()> {

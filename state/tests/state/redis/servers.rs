@@ -154,8 +154,9 @@ pub(crate) fn sentinels() -> Watched {
             // A Sentinel keeps its settings in a file that it writes to.
             let folder = TempDir::new().expect("a folder");
             let file = folder.path().join("sentinel.conf");
+            // They ask once a second: with less patience than that they doubt a new master that is fine.
             let watch = format!(
-                "sentinel monitor main 127.0.0.1 {} 2\nsentinel down-after-milliseconds main 500\n\
+                "sentinel monitor main 127.0.0.1 {} 2\nsentinel down-after-milliseconds main 1500\n\
                  sentinel failover-timeout main 3000\n",
                 master.port
             );
