@@ -51,6 +51,10 @@ id! {
     UserId
 }
 id! {
+    /// One life of a media node's process.
+    NodeId
+}
+id! {
     /// One WebSocket of one user, unique in the deployment.
     ConnectionId
 }

@@ -6,6 +6,7 @@
 //! deployment with more than that is a cluster, which has another backend.
 
 mod channel;
+mod nodes;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ struct Shared {
     limits: Limits,
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
     channels: Mutex<Channels>,
+    nodes: Mutex<nodes::Registered>,
 }
 
 #[derive(Default)]
@@ -59,7 +61,8 @@ impl Memory {
 
     /// The same by another clock, in milliseconds since the Unix epoch. It may do what clocks do, and step back.
     pub fn with_clock(rules: FloorRules, limits: Limits, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { shared: Arc::new(Shared { rules, limits, clock: Box::new(clock), channels: Mutex::default() }) }
+        let (clock, channels, nodes) = (Box::new(clock), Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { rules, limits, clock, channels, nodes }) }
     }
 
     fn decide(&self, channel: &ChannelId, request: Request<'_>) -> (Floor, Answer) {

@@ -14,6 +14,7 @@ mod config;
 mod dialer;
 mod keys;
 mod link;
+mod nodes;
 mod presence;
 mod scripts;
 mod subscription;

@@ -1,10 +1,13 @@
 //! The choice of backend, made once at start-up: enums over what the backends are, and nothing else.
 
+use std::time::Duration;
+
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
 use crate::event::{Event, FloorCause};
 use crate::floor::{Floor, Owner};
-use crate::id::{ChannelId, ConnectionId, UserId};
+use crate::id::{ChannelId, ConnectionId, NodeId, UserId};
 use crate::memory::{Memory, MemorySubscription};
+use crate::node::{Node, Nodes};
 use crate::redis::{Redis, RedisSubscription};
 
 /// The backend chosen at start-up. Cheap to clone; clones share the state.
@@ -139,6 +142,29 @@ impl State for Store {
         match self {
             Self::Memory(memory) => memory.subscribe(),
             Self::Redis(redis) => redis.subscribe(),
+        }
+    }
+}
+
+impl Nodes for Store {
+    async fn register_node(&self, node: &Node, lease: Duration) -> Result<(), StateError> {
+        match self {
+            Self::Memory(memory) => memory.register_node(node, lease).await,
+            Self::Redis(redis) => redis.register_node(node, lease).await,
+        }
+    }
+
+    async fn unregister_node(&self, node: &NodeId) -> Result<(), StateError> {
+        match self {
+            Self::Memory(memory) => memory.unregister_node(node).await,
+            Self::Redis(redis) => redis.unregister_node(node).await,
+        }
+    }
+
+    async fn nodes(&self) -> Result<Vec<Node>, StateError> {
+        match self {
+            Self::Memory(memory) => memory.nodes().await,
+            Self::Redis(redis) => redis.nodes().await,
         }
     }
 }

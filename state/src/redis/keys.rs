@@ -33,6 +33,11 @@ impl Keys {
         ["alive", "dead", "generations"].map(|what| format!("{}:{{gateways}}:{what}", self.prefix))
     }
 
+    /// KEYS of the scripts about media nodes: nodes, leases.
+    pub(super) fn nodes(&self) -> [String; 2] {
+        ["nodes", "leases"].map(|what| format!("{}:{{nodes}}:{what}", self.prefix))
+    }
+
     /// The channels on which one life of a gateway has had members.
     pub(super) fn channels_of(&self, gateway: &str, generation: u64) -> String {
         format!("{}:{{gateway:{}:{generation}}}:channels", self.prefix, escaped(gateway))
@@ -72,6 +77,7 @@ mod tests {
             keys.gateways(),
             ["alive", "dead", "generations"].map(|what| format!("voiceping:{{gateways}}:{what}"))
         );
+        assert_eq!(keys.nodes(), ["nodes", "leases"].map(|what| format!("voiceping:{{nodes}}:{what}")));
         assert_eq!(keys.channels_of("g1", 7), "voiceping:{gateway:g1:7}:channels");
     }
 
@@ -79,7 +85,7 @@ mod tests {
     fn a_channels_keys_share_a_tag_whatever_its_name() {
         let keys = Keys::new("a{b}");
         let mut all = HashSet::new();
-        let names = ["lobby", "", "%", "}", "{}", "}{", "a}b", "a{b", "%7D", "grüße", "x:floor", "gateways"];
+        let names = ["lobby", "", "%", "}", "{}", "}{", "a}b", "a{b", "%7D", "grüße", "x:floor", "gateways", "nodes"];
         for name in names {
             let of_channel = keys.channel(&name.into());
             for key in &of_channel {
@@ -89,6 +95,7 @@ mod tests {
             all.extend(of_channel);
         }
         all.extend(keys.gateways());
-        assert_eq!(all.len(), names.len() * 5 + 3, "no two share a name");
+        all.extend(keys.nodes());
+        assert_eq!(all.len(), names.len() * 5 + 3 + 2, "no two share a name");
     }
 }

@@ -52,4 +52,7 @@ scripts! {
     RESTORE = "channel.lua" "presence.lua" "restore.lua";
     BEAT = "beat.lua";
     SWEPT = "swept.lua";
+    REGISTER = "register.lua";
+    UNREGISTER = "unregister.lua";
+    NODES = "nodes.lua";
 }

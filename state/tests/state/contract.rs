@@ -1,9 +1,10 @@
-//! The contract of [`voiceping_state::State`], as functions over any backend.
+//! The contract of [`voiceping_state::State`] and [`voiceping_state::Nodes`], as functions over any backend.
 
 pub(crate) mod bus;
 pub(crate) mod floor;
 pub(crate) mod lease;
 pub(crate) mod members;
+pub(crate) mod nodes;
 
 /// Runs the whole suite against a harness.
 macro_rules! contract_suite {
@@ -45,6 +46,13 @@ macro_rules! contract_suite {
             every_gateway_hears_every_change_once_in_one_order
             a_snapshot_after_watching_leaves_no_gap
             giving_up_on_next_loses_nothing
+        ]);
+        contract_suite!($harness, crate::contract::nodes, nodes: [
+            a_node_is_listed_until_its_lease_ends
+            registering_again_renews_and_tells_the_news
+            a_node_that_leaves_is_gone_at_once
+            a_clock_set_back_keeps_no_dead_node
+            a_watch_tells_what_is_new
         ]);
         contract_suite!($harness, crate::races, races: [
             racing_gateways_agree

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use voiceping_state::{
     ChannelId, ConnectionId, Event, Floor, FloorCause, FloorChanged, FloorRules, JoinError, Leaving, Limits,
-    MemberAction, MemberChanged, Owner, State, Subscription, Taken,
+    MemberAction, MemberChanged, Nodes, Owner, State, Subscription, Taken,
 };
 
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
@@ -13,7 +13,7 @@ pub(crate) const TALK_LIMIT: Duration = Duration::from_secs(60);
 
 /// A backend with a clock that obeys the test.
 pub(crate) trait Harness: Sized + Send + Sync + 'static {
-    type State: State + Clone + Send + Sync + 'static;
+    type State: State + Nodes + Clone + Send + Sync + 'static;
     /// How many random schedules it is fast enough for.
     const SCHEDULES: u32 = 256;
 
