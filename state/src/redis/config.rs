@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct RedisConfig {
     /// Where the servers are.
     pub servers: Servers,
+    /// The authority that signed the servers' certificates, as PEM; `None`: those that the system trusts.
+    pub ca: Option<Vec<u8>>,
     /// In front of all names, so that deployments can share a server.
     pub prefix: String,
     /// How long a call waits for its answer.
@@ -21,6 +23,7 @@ impl RedisConfig {
     pub fn new(servers: Servers) -> Self {
         Self {
             servers,
+            ca: None,
             prefix: "voiceping".into(),
             timeout: Duration::from_secs(1),
             presence_lease: Duration::from_secs(10),
@@ -28,8 +31,7 @@ impl RedisConfig {
     }
 }
 
-/// One server or several that act as one. URLs are `redis://user:password@host:port/db`, or `rediss://` for TLS with the
-/// system's certificates.
+/// One server or several that act as one. URLs are `redis://user:password@host:port/db`, or `rediss://` for TLS.
 #[derive(Clone)]
 pub enum Servers {
     /// One server.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, RedisError, RedisResult, TlsMode, Value, cmd,
+    PushInfo, RedisError, RedisResult, TlsCertificates, TlsMode, Value, cmd,
 };
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -35,7 +35,7 @@ impl Dialer {
         // One process may hold several crypto providers, through its tests or its dependencies: this one is ours. It is
         // fine if somebody else has chosen before.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let servers = servers(&config.servers).map_err(|error| RedisConfigError(error.to_string()))?;
+        let servers = servers(config).map_err(|error| RedisConfigError(error.to_string()))?;
         Ok(Self { servers, patience: config.timeout })
     }
 
@@ -87,24 +87,52 @@ fn sender(push: Push) -> impl AsyncPushSender {
     }
 }
 
-fn servers(servers: &Servers) -> RedisResult<Dialed> {
-    Ok(match servers {
-        Servers::Standalone(url) => Dialed::Standalone(Client::open(info(url)?)?),
+fn servers(config: &RedisConfig) -> RedisResult<Dialed> {
+    let certificates = |info: &ConnectionInfo| match (info.addr(), &config.ca) {
+        (ConnectionAddr::TcpTls { .. }, Some(ca)) => {
+            Some(TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) })
+        }
+        _ => None,
+    };
+    Ok(match &config.servers {
+        Servers::Standalone(url) => {
+            let info = info(url)?;
+            Dialed::Standalone(match certificates(&info) {
+                Some(certificates) => Client::build_with_tls(info, certificates)?,
+                None => Client::open(info)?,
+            })
+        }
         Servers::Cluster(urls) => {
             let nodes = urls.iter().map(|url| info(url)).collect::<RedisResult<Vec<_>>>()?;
+            let certificates = nodes.first().and_then(certificates);
             // Enough for a redirection. What takes longer is an error now, and right again when the shard is.
-            let client = ClusterClient::builder(nodes).retries(3).min_retry_wait(10).max_retry_wait(50);
+            let mut client = ClusterClient::builder(nodes).retries(3).min_retry_wait(10).max_retry_wait(50);
+            if let Some(certificates) = certificates {
+                client = client.certs(certificates);
+            }
             Dialed::Cluster(client.use_protocol(ProtocolVersion::RESP3).build()?)
         }
         Servers::Sentinel { sentinels, master } => {
             let infos = sentinels.iter().map(|url| info(url)).collect::<RedisResult<Vec<_>>>()?;
             let first = infos.first().ok_or((ErrorKind::InvalidClientConfig, "no Sentinel is given"))?;
-            let mut node = SentinelNodeConnectionInfo::default();
-            node = node.set_redis_connection_info(first.redis_settings().clone());
-            if let ConnectionAddr::TcpTls { .. } = first.addr() {
-                node = node.set_tls_mode(TlsMode::Secure);
+            let addresses = infos.iter().map(|info| info.addr().clone());
+            let mut client = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?;
+            let settings = first.redis_settings();
+            client = client.set_client_to_redis_protocol(settings.protocol()).set_client_to_redis_db(settings.db());
+            if let Some(user) = settings.username() {
+                client = client.set_client_to_redis_username(user).set_client_to_sentinel_username(user);
             }
-            let client = SentinelClient::build(infos, master, Some(node), SentinelServerType::Master)?;
+            if let Some(password) = settings.password() {
+                client = client.set_client_to_redis_password(password).set_client_to_sentinel_password(password);
+            }
+            if let ConnectionAddr::TcpTls { .. } = first.addr() {
+                client = client.set_client_to_redis_tls_mode(TlsMode::Secure);
+            }
+            if let Some(certificates) = certificates(first) {
+                client = client.set_client_to_redis_certificates(certificates.clone());
+                client = client.set_client_to_sentinel_certificates(certificates);
+            }
+            let client = client.build()?;
             Dialed::Sentinel(Mutex::new(client))
         }
     })

@@ -5,6 +5,7 @@ mod faults;
 mod model;
 mod presence;
 mod servers;
+mod tls;
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

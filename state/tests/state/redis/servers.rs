@@ -90,8 +90,10 @@ impl Server {
 
     fn connect(&self) -> Option<Connection> {
         let mut connection = Client::open(self.url()).ok()?.get_connection().ok()?;
-        cmd("PING").query::<()>(&mut connection).ok()?;
-        Some(connection)
+        match cmd("PING").query::<()>(&mut connection) {
+            Err(error) if error.code() != Some("NOAUTH") => None,
+            _ => Some(connection),
+        }
     }
 }
 
@@ -190,7 +192,7 @@ impl Watched {
 
 pub(crate) const NOTHING_KEPT: [&str; 4] = ["--save", "", "--appendonly", "no"];
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     // It could be taken by somebody else before the server has it; nobody here asks for so many.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
