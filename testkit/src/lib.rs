@@ -14,6 +14,7 @@ pub mod signaling;
 pub mod voice;
 
 mod peer;
+mod rtcp;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use rtc::crypto::SignatureScheme;
+use rtc::interceptor::Slot;
 use rtc::peer_connection::certificate::CertificateParams;
 use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtp_transceiver::rtp_sender::{
@@ -19,6 +20,8 @@ use webrtc::peer_connection::{
     RTCConfigurationBuilder, RTCPeerConnectionState, Registry, SettingEngineBuilder, SrtpProtectionProfile,
     configure_nack, configure_rtcp_reports, crypto,
 };
+
+use crate::rtcp::Deliver;
 
 /// The client's role in the DTLS handshake.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,6 +77,9 @@ const EXTENSIONS: [&str; 4] = [
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
     "urn:ietf:params:rtp-hdrext:sdes:mid",
 ];
+
+/// Behind all of the library's own interceptors, on the application's side.
+const LAST: Slot = Slot::Custom(14_000);
 
 /// Takes the tracks that come.
 pub(crate) type OnTrack = Box<dyn Fn(Arc<dyn TrackRemote>) + Send + Sync>;
@@ -167,7 +173,7 @@ fn media(payload_type: u8) -> Result<(MediaEngine, Registry)> {
         media.register_header_extension(extension, RtpCodecKind::Audio, None)?;
     }
     let registry = configure_rtcp_reports(configure_nack(Registry::new(), &mut media));
-    Ok((media, registry))
+    Ok((media, registry.with(LAST, Deliver::default())))
 }
 
 struct Handler {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
 use rtc::rtp::Packet;
 use tokio::sync::mpsc;
@@ -15,7 +16,14 @@ use crate::sdp::{self, Server, Stream};
 use crate::voice::Heard;
 
 /// Who waits for the packets of which SSRC.
-type Ears = Arc<Mutex<HashMap<u32, mpsc::UnboundedSender<Packet>>>>;
+type Ears = Arc<Mutex<HashMap<u32, Waiting>>>;
+
+/// Where the packets of a stream and the reports about it go.
+#[derive(Debug)]
+struct Waiting {
+    packets: mpsc::UnboundedSender<Packet>,
+    reports: mpsc::UnboundedSender<SenderReport>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -62,12 +70,14 @@ impl RecvTransport {
 
     /// Negotiates one more stream to hear.
     pub async fn receive(&mut self, stream: Stream) -> Result<Ear> {
-        let (sender, packets) = mpsc::unbounded_channel();
+        let (packet_sender, packets) = mpsc::unbounded_channel();
+        let (report_sender, reports) = mpsc::unbounded_channel();
         let ssrc = stream.ssrc;
-        self.ears.lock().unwrap_or_else(PoisonError::into_inner).insert(ssrc, sender);
+        let waiting = Waiting { packets: packet_sender, reports: report_sender };
+        self.ears.lock().unwrap_or_else(PoisonError::into_inner).insert(ssrc, waiting);
         self.streams.push((stream, true));
         self.negotiate().await?;
-        Ok(Ear { ssrc, packets })
+        Ok(Ear { ssrc, packets, reports })
     }
 
     /// Stops to hear a stream, as a client does that consumes again.
@@ -112,12 +122,18 @@ async fn listen(track: Arc<dyn TrackRemote>, ears: Ears, tracks: Arc<Mutex<HashM
         tracks.lock().unwrap_or_else(PoisonError::into_inner).insert(ssrc, listening);
     }
     while let Some(event) = track.poll().await {
-        if let TrackRemoteEvent::OnRtpPacket(packet) = event {
-            let ears = ears.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(ear) = ears.get(&packet.header.ssrc) {
-                // Nobody listens any more: the test is over.
-                let _ = ear.send(packet);
+        let ears = ears.lock().unwrap_or_else(PoisonError::into_inner);
+        // A send fails when nobody listens any more: the test is over.
+        match event {
+            TrackRemoteEvent::OnRtpPacket(packet) => {
+                let _ = ears.get(&packet.header.ssrc).map(|waiting| waiting.packets.send(packet));
             }
+            TrackRemoteEvent::OnRtcpPacket(packets) => {
+                for report in packets.iter().filter_map(|packet| packet.as_any().downcast_ref::<SenderReport>()) {
+                    let _ = ears.get(&report.ssrc).map(|waiting| waiting.reports.send(report.clone()));
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -127,6 +143,7 @@ async fn listen(track: Arc<dyn TrackRemote>, ears: Ears, tracks: Arc<Mutex<HashM
 pub struct Ear {
     ssrc: u32,
     packets: mpsc::UnboundedReceiver<Packet>,
+    reports: mpsc::UnboundedReceiver<SenderReport>,
 }
 
 impl Ear {
@@ -143,6 +160,11 @@ impl Ear {
             heard.push(self.next().await.with_context(|| format!("after {} of {count} packets", heard.len()))?);
         }
         Ok(heard)
+    }
+
+    /// The next sender report about the stream (RFC 3550 section 6.4.1).
+    pub async fn report(&mut self) -> Result<SenderReport> {
+        crate::soon("a sender report", self.reports.recv()).await?.context("the transport has ended")
     }
 
     /// What has arrived until now and was not taken.

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtp::{Header, Packet};
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use webrtc::media_stream::MediaStreamTrack;
-use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::media_stream::track_local::{TrackLocal, TrackLocalEvent};
 use webrtc::peer_connection::RTCSessionDescription;
 
 use crate::peer::{DtlsRole, Options, Peer, opus};
@@ -78,7 +81,9 @@ impl SendTransport {
             first_timestamp: rand::random(),
             next: AtomicU32::new(0),
         });
-        Ok(Microphone { offered, ssrc, voice })
+        let (sender, reports) = mpsc::unbounded_channel();
+        tokio::spawn(take_reports(Arc::clone(&voice), sender));
+        Ok(Microphone { offered, ssrc, voice, reports })
     }
 
     /// Waits until media can flow.
@@ -100,6 +105,7 @@ pub struct Microphone {
     /// Its synchronization source.
     pub ssrc: u32,
     voice: Arc<Voice>,
+    reports: mpsc::UnboundedReceiver<ReceptionReport>,
 }
 
 struct Voice {
@@ -145,6 +151,11 @@ impl Microphone {
         }))
     }
 
+    /// The next receiver report about the stream (RFC 3550 section 6.4.2).
+    pub async fn report(&mut self) -> Result<ReceptionReport> {
+        crate::soon("a receiver report", self.reports.recv()).await?.context("the transport has ended")
+    }
+
     /// Frames spoken so far: the number of the next one.
     pub fn spoken(&self) -> u32 {
         self.voice.next.load(Ordering::SeqCst)
@@ -172,6 +183,16 @@ impl Voice {
         }
         self.track.write_rtp(Packet { header, payload: voice::frame(self.speaker, number) }).await?;
         Ok(())
+    }
+}
+
+/// Passes on what the server reports about a stream.
+async fn take_reports(voice: Arc<Voice>, to: mpsc::UnboundedSender<ReceptionReport>) {
+    while let Some(TrackLocalEvent::OnRtcpPacket(packets)) = voice.track.poll().await {
+        let reports = packets.iter().filter_map(|packet| packet.as_any().downcast_ref::<ReceiverReport>());
+        for report in reports.flat_map(|report| &report.reports).filter(|report| report.ssrc == voice.ssrc) {
+            let _ = to.send(report.clone()); // nobody asks any more: the test is over
+        }
     }
 }
 

@@ -41,6 +41,7 @@ async fn coming_and_going_is_told_with_the_floor_as_it_is() -> Result<()> {
     assert_free(&hears_that(&mut alice, "bob", "user-disconnected", 1).await?, CHANNEL);
     // Who has left is told nothing any more, and a join that is repeated tells nobody.
     assert_eq!(join(&mut alice, CHANNEL).await?["userCount"], 1);
+    server.settle().await?;
     ensure!(carol.pushes_until_now().await?.is_empty() && alice.pushes_until_now().await?.is_empty());
     Ok(())
 }
@@ -111,6 +112,7 @@ async fn twenty_sockets_of_one_user_close_in_any_order_and_disturb_nobody() -> R
         assert_eq!(state["userCount"], 2);
         assert_busy(&state["state"], CHANNEL, "alice");
     }
+    server.settle().await?;
     ensure!(witness.pushes_until_now().await?.is_empty(), "none of it was news to others");
     let speaking = sockets[speaker].as_mut().expect("open");
     let among_themselves = speaking.pushes_until_now().await?;

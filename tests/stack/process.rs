@@ -104,7 +104,7 @@ impl Process {
 
     /// Waits until all news so far has been told. A join is answered beside the bus that carries the news, so who joins
     /// right after another may be told of that other's join although it was counted in the answer already.
-    async fn settle(&self) -> Result<()> {
+    pub(crate) async fn settle(&self) -> Result<()> {
         static ROOMS: AtomicUsize = AtomicUsize::new(0);
         let room = format!("ushers-{}", ROOMS.fetch_add(1, Ordering::Relaxed));
         let (mut usher, mut visitor) = (

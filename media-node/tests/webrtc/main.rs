@@ -6,5 +6,6 @@ mod gate;
 mod handshake;
 mod loss;
 mod node;
+mod reports;
 mod streams;
 mod workers;
