@@ -8,8 +8,8 @@ import { startServer } from "../lib/server.js";
 import { measure } from "./page.js";
 
 const { BURSTS = "100", PRESSES = "30" } = process.env;
-/** The first bursts of a fresh connection, either kind, find a jitter buffer that is still half a second deep. */
-const WARM_UP = 30;
+/** The first bursts of a fresh connection, either kind, find a jitter buffer that is still learning. */
+const WARM_UP = 10;
 
 const cleanUp = [];
 const context = { after: (end) => cleanUp.unshift(end) };
@@ -54,9 +54,7 @@ function report({ direct, ours, grant, firstSound }) {
   line("difference of the two for the same burst", ms(o.map((value, i) => value - d[i])));
   line("press to grant", ms(grant), `${grant.length} presses`);
   line("press to first sound at the other end", ms(firstSound));
-  if (quantile(d, 0.95) > 2 * quantile(d, 0.5) || quantile(d, 0.5) > 150) {
-    console.log("The machine was busy: the browser's sound clocks fell behind, on both ways. Only the difference means much.");
-  }
+  if (quantile(d, 0.5) > 100) console.log("The machine was busy: a direct connection takes 60 to 100 ms on an idle one.");
   const out = new URL("../out/", import.meta.url);
   mkdirSync(out, { recursive: true });
   writeFileSync(new URL("latency.json", out), JSON.stringify({ direct: d, ours: o, grant, firstSound }, null, 1));

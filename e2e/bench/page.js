@@ -10,6 +10,7 @@ export async function measure({ code, url, tokens, bursts, presses }) {
 
   const context = new AudioContext({ sampleRate: 48_000 });
   const mouth = new GainNode(context);
+  murmur();
   const source = () => {
     const destination = new MediaStreamAudioDestinationNode(context, { channelCount: 1 });
     mouth.connect(destination);
@@ -53,6 +54,19 @@ export async function measure({ code, url, tokens, bursts, presses }) {
   }
   hum.stop();
   return results;
+
+  /**
+   * A microphone is never quite silent. In digital silence a jitter buffer cannot tell where to stretch or cut time, and
+   * what it gathered while the machine was busy stays in it.
+   */
+  function murmur() {
+    const buffer = new AudioBuffer({ length: context.sampleRate, sampleRate: context.sampleRate });
+    const samples = buffer.getChannelData(0);
+    for (let i = 0; i < samples.length; i++) samples[i] = 0.2 * THRESHOLD * (2 * Math.random() - 1);
+    const noise = new AudioBufferSourceNode(context, { buffer, loop: true });
+    noise.connect(mouth);
+    noise.start();
+  }
 
   function sound(at, seconds) {
     const oscillator = new OscillatorNode(context, { frequency: 1_000 });
