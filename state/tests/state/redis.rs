@@ -40,9 +40,16 @@ impl Kind for Cluster {
     const SCHEDULES: u32 = 8;
 
     fn servers() -> Servers {
-        static NODES: OnceLock<Vec<Server>> = OnceLock::new();
         // Two are enough to find the others.
-        Servers::Cluster(NODES.get_or_init(servers::cluster)[1..3].iter().map(Server::url).collect())
+        Servers::Cluster(Self::nodes()[1..3].iter().map(Server::url).collect())
+    }
+}
+
+impl Cluster {
+    /// Three masters, then their replicas.
+    fn nodes() -> &'static [Server] {
+        static NODES: OnceLock<Vec<Server>> = OnceLock::new();
+        NODES.get_or_init(servers::cluster)
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Cluster, Kind, Standalone, config};
 use crate::support::*;
 
 /// Short enough to wait for, long enough for a busy machine.
-const PRESENCE_LEASE: Duration = Duration::from_millis(900);
+const PRESENCE_LEASE: Duration = Duration::from_millis(1500);
 
 fn settings<K: Kind>() -> RedisConfig {
     let mut config = config(K::servers());
