@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::extract::ws::Utf8Bytes;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
-use voiceping_state::{ChannelId, ConnectionId, Floor, FloorCause, MemberChanged, Owner};
+use voiceping_state::{ChannelId, ConnectionId, Floor, FloorCause, MemberChanged, Owner, Roster};
 
 use crate::socket::Outbox;
 use crate::view;
@@ -41,7 +41,17 @@ struct Channel {
     /// The subscription watches it.
     watched: bool,
     known: Option<Known>,
-    outbox_by_connection: HashMap<ConnectionId, Outbox>,
+    /// The latest that a join was answered or the bus brought.
+    roster: Option<Roster>,
+    member_by_connection: HashMap<ConnectionId, Member>,
+}
+
+/// A connection that is told what happens on a channel.
+#[derive(Debug)]
+struct Member {
+    outbox: Outbox,
+    /// The roster that its join was answered with: older news of members is none to it.
+    roster_version: u64,
 }
 
 /// A floor, and since when this gateway has known it.
@@ -137,27 +147,35 @@ impl Hub {
         self.lock().channel_by_id.get(channel)?.known.clone()
     }
 
-    /// Adds a member. `reply` is called with the floor under the lock: a change that comes later is queued behind it.
+    /// Adds a member, whose join was answered with `joined`. `reply` is called under the lock with the floor and the
+    /// number of users: a change that comes later is queued behind it.
     pub(crate) fn enter(
         &self,
         channel: &ChannelId,
         connection: &ConnectionId,
         outbox: &Outbox,
-        reply: impl FnOnce(&Floor),
+        joined: Roster,
+        reply: impl FnOnce(&Floor, usize),
     ) {
         let mut inner = self.lock();
         let channel = inner.channel_by_id.entry(channel.clone()).or_default();
-        channel.outbox_by_connection.insert(connection.clone(), outbox.clone());
+        // The bus may have brought more since the join was answered: it was not told that.
+        let roster = channel.learn(joined);
+        // Who joins again goes on where it was.
+        channel
+            .member_by_connection
+            .entry(connection.clone())
+            .or_insert_with(|| Member { outbox: outbox.clone(), roster_version: roster.version });
         match &channel.known {
-            Some(known) => reply(&known.floor),
-            None => reply(&Floor::default()),
+            Some(known) => reply(&known.floor, roster.users),
+            None => reply(&Floor::default(), roster.users),
         }
     }
 
     /// Removes a member.
     pub(crate) fn exit(&self, channel: &ChannelId, connection: &ConnectionId) {
         if let Some(channel) = self.lock().channel_by_id.get_mut(channel) {
-            channel.outbox_by_connection.remove(connection);
+            channel.member_by_connection.remove(connection);
         }
     }
 
@@ -183,7 +201,7 @@ impl Hub {
         let Some(before) = before else {
             return Applied::First;
         };
-        channel.push(&view::speaker_changed(change.channel, change.floor, change.cause), untold(change));
+        channel.push(&view::speaker_changed(change.channel, change.floor, change.cause), untold(change), |_| true);
         let previous = change.previous.cloned().or(before.floor.holder.map(|holder| holder.owner));
         Applied::Changed(previous)
     }
@@ -191,10 +209,13 @@ impl Hub {
     /// Tells the members that a user came or went; not the connection that did, which has its own answer.
     pub(crate) fn member_changed(&self, change: &MemberChanged) {
         let mut inner = self.lock();
-        if let Some(channel) = inner.channel_by_id.get_mut(&change.channel)
-            && let Some(known) = &channel.known
-        {
-            channel.push(&view::member_changed(change, &known.floor), Some(&change.member.connection));
+        if let Some(channel) = inner.channel_by_id.get_mut(&change.channel) {
+            channel.learn(change.roster);
+            if let Some(known) = &channel.known {
+                let text = view::member_changed(change, &known.floor);
+                let is_news = |member: &Member| change.roster.version > member.roster_version;
+                channel.push(&text, Some(&change.member.connection), is_news);
+            }
         }
     }
 
@@ -219,10 +240,17 @@ impl Hub {
 }
 
 impl Channel {
-    fn push(&self, text: &Utf8Bytes, except: Option<&ConnectionId>) {
-        for (connection, outbox) in &self.outbox_by_connection {
-            if Some(connection) != except {
-                outbox.send(text.clone());
+    /// Takes in a roster, unless a newer one is known; answers the newest.
+    fn learn(&mut self, roster: Roster) -> Roster {
+        let newest = self.roster.filter(|known| known.version > roster.version).unwrap_or(roster);
+        self.roster = Some(newest);
+        newest
+    }
+
+    fn push(&self, text: &Utf8Bytes, except: Option<&ConnectionId>, is_news: impl Fn(&Member) -> bool) {
+        for (connection, member) in &self.member_by_connection {
+            if Some(connection) != except && is_news(member) {
+                member.outbox.send(text.clone());
             }
         }
     }

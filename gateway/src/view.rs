@@ -47,13 +47,13 @@ pub(crate) fn member_changed(change: &MemberChanged, floor: &Floor) -> Utf8Bytes
     .into();
     data["userId"] = change.member.user.as_str().into();
     data["userName"] = change.member.user_name.as_str().into();
-    data["userCount"] = change.user_count.into();
+    data["userCount"] = change.roster.users.into();
     push("channel-state", data)
 }
 
 #[cfg(test)]
 mod tests {
-    use voiceping_state::{Holder, Owner};
+    use voiceping_state::{Holder, Owner, Roster};
 
     use super::*;
 
@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn a_members_change_carries_the_floor() {
         let member = busy().holder.expect("busy").owner;
-        let change = MemberChanged { channel: "c1".into(), member, action: MemberAction::Disconnected, user_count: 3 };
+        let roster = Roster { users: 3, version: 1 };
+        let change = MemberChanged { channel: "c1".into(), member, action: MemberAction::Disconnected, roster };
         let data = data(&member_changed(&change, &busy()));
         assert_eq!(data["action"], "user-disconnected");
         assert_eq!(

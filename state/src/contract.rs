@@ -5,7 +5,7 @@
 
 use std::future::Future;
 
-use crate::event::FloorCause;
+use crate::event::{FloorCause, Roster};
 use crate::floor::{Floor, Owner};
 use crate::id::{ChannelId, ConnectionId, UserId};
 use crate::store::Subscription;
@@ -50,8 +50,8 @@ pub trait State {
     fn floor(&self, channel: &ChannelId) -> impl Future<Output = Result<Floor, StateError>> + Send;
 
     /// Makes a connection a member of a channel. Repeating it is success. Announced when it is the user's first
-    /// connection there. Answers the number of users on the channel.
-    fn join(&self, channel: &ChannelId, member: &Owner) -> impl Future<Output = Result<usize, JoinError>> + Send;
+    /// connection there. Answers the users on the channel, this one among them.
+    fn join(&self, channel: &ChannelId, member: &Owner) -> impl Future<Output = Result<Roster, JoinError>> + Send;
 
     /// Ends a membership and frees the floor if this connection holds it. Announced when it was the user's last
     /// connection there. Unknown members are success. Answers the number of users that remain.

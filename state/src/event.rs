@@ -70,8 +70,18 @@ pub struct MemberChanged {
     pub member: Owner,
     /// What happened.
     pub action: MemberAction,
-    /// Users on the channel from now on.
-    pub user_count: usize,
+    /// The users on the channel from now on.
+    pub roster: Roster,
+}
+
+/// How many users a channel has, and which changes are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roster {
+    /// Each counted once, whatever the number of devices.
+    pub users: usize,
+    /// Grows with every change that is announced, as a floor's epoch does: a change with this version or a lower one is
+    /// counted in `users` already. A join is answered beside the bus, and would otherwise be followed by older news.
+    pub version: u64,
 }
 
 /// What a member did.

@@ -15,7 +15,7 @@ pub mod redis;
 pub mod store;
 
 pub use contract::{JoinError, Leaving, State, StateError, Taken};
-pub use event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged};
+pub use event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged, Roster};
 pub use floor::{Floor, FloorRules, Holder, Owner};
 pub use id::{ChannelId, ConnectionId, NodeId, UserId};
 pub use memory::{Limits, Memory};

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
-use crate::event::FloorCause;
+use crate::event::{FloorCause, Roster};
 use crate::floor::{Answer, Floor, FloorRules, Owner, Request};
 use crate::id::{ChannelId, ConnectionId, UserId};
 use crate::store::Subscription;
@@ -131,9 +131,9 @@ impl State for Memory {
         Ok(self.decide(channel, Request::Look).0)
     }
 
-    async fn join(&self, channel: &ChannelId, member: &Owner) -> Result<usize, JoinError> {
+    async fn join(&self, channel: &ChannelId, member: &Owner) -> Result<Roster, JoinError> {
         let limit = self.shared.limits.users_per_channel;
-        self.with_channel(channel, |channel, _| channel.join(member, limit))
+        self.with_channel(channel, |channel, now_ms| channel.join(member, limit, now_ms))
     }
 
     async fn leave(

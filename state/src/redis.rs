@@ -27,7 +27,7 @@ use std::time::Duration;
 use redis::FromRedisValue;
 
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
-use crate::event::FloorCause;
+use crate::event::{FloorCause, Roster};
 use crate::floor::{Floor, FloorRules, Owner};
 use crate::id::{ChannelId, ConnectionId, UserId};
 use crate::memory::Limits;
@@ -174,9 +174,10 @@ impl State for Redis {
         Ok(self.shared.decide(&scripts::LOOK, channel, &[]).await?.1)
     }
 
-    async fn join(&self, channel: &ChannelId, member: &Owner) -> Result<usize, JoinError> {
-        let users = self.shared.join(channel, member).await?;
-        usize::try_from(users).map_err(|_| JoinError::Full(self.shared.limits.users_per_channel.unwrap_or_default()))
+    async fn join(&self, channel: &ChannelId, member: &Owner) -> Result<Roster, JoinError> {
+        let (users, version) = self.shared.join(channel, member).await?;
+        let full = |_| JoinError::Full(self.shared.limits.users_per_channel.unwrap_or_default());
+        Ok(Roster { users: usize::try_from(users).map_err(full)?, version })
     }
 
     async fn leave(

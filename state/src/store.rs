@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
-use crate::event::{Event, FloorCause};
+use crate::event::{Event, FloorCause, Roster};
 use crate::floor::{Floor, Owner};
 use crate::id::{ChannelId, ConnectionId, NodeId, UserId};
 use crate::memory::{Memory, MemorySubscription};
@@ -112,7 +112,7 @@ impl State for Store {
         }
     }
 
-    async fn join(&self, channel: &ChannelId, member: &Owner) -> Result<usize, JoinError> {
+    async fn join(&self, channel: &ChannelId, member: &Owner) -> Result<Roster, JoinError> {
         match self {
             Self::Memory(memory) => memory.join(channel, member).await,
             Self::Redis(redis) => redis.join(channel, member).await,

@@ -119,7 +119,6 @@ async fn of_many_who_press_at_once_one_speaks() -> Result<()> {
     for number in 0..CROWD {
         sockets.push(server.member(&format!("user-{number}"), CHANNEL).await?);
     }
-    server.settle().await?;
     for socket in &mut sockets {
         socket.pushes_until_now().await?;
     }

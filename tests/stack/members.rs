@@ -41,7 +41,6 @@ async fn coming_and_going_is_told_with_the_floor_as_it_is() -> Result<()> {
     assert_free(&hears_that(&mut alice, "bob", "user-disconnected", 1).await?, CHANNEL);
     // Who has left is told nothing any more, and a join that is repeated tells nobody.
     assert_eq!(join(&mut alice, CHANNEL).await?["userCount"], 1);
-    server.settle().await?;
     ensure!(carol.pushes_until_now().await?.is_empty() && alice.pushes_until_now().await?.is_empty());
     Ok(())
 }
@@ -112,7 +111,6 @@ async fn twenty_sockets_of_one_user_close_in_any_order_and_disturb_nobody() -> R
         assert_eq!(state["userCount"], 2);
         assert_busy(&state["state"], CHANNEL, "alice");
     }
-    server.settle().await?;
     ensure!(witness.pushes_until_now().await?.is_empty(), "none of it was news to others");
     let speaking = sockets[speaker].as_mut().expect("open");
     let among_themselves = speaking.pushes_until_now().await?;
@@ -150,5 +148,53 @@ async fn a_socket_closing_in_the_middle_of_everything_leaves_nothing_behind() ->
         witness.push().await?; // news of Alice is still coming
     }
     press(&mut witness, CHANNEL).await?;
+    Ok(())
+}
+
+/// A join is answered beside the bus that tells of others. However the two race, a member ends with the right number.
+#[tokio::test]
+async fn a_crowd_that_joins_at_once_agrees_on_its_number() -> Result<()> {
+    const CROWD: u64 = 8;
+    let server = Process::start(&["--message-rate", "10000", "--message-burst", "10000"]).await?;
+    let mut witness = server.socket("bob", &[CHANNEL]).await?;
+    join(&mut witness, CHANNEL).await?;
+    let mut sockets = Vec::new();
+    for number in 0..CROWD {
+        sockets.push(server.socket(&format!("user-{number}"), &[CHANNEL]).await?);
+    }
+    for round in 0..30 {
+        let mut ids = Vec::new();
+        for socket in &mut sockets {
+            ids.push(socket.ask("join-channel", json!({"channelId": CHANNEL})).await?);
+        }
+        let mut counts = Vec::new();
+        for (socket, id) in sockets.iter_mut().zip(&ids) {
+            counts.push(socket.answer(id).await?["data"]["userCount"].as_u64().expect("a number"));
+        }
+        // The witness' talk is the fence: it is told after all that happened before.
+        press(&mut witness, CHANNEL).await?;
+        release(&mut witness, CHANNEL).await?;
+        for (socket, mut count) in sockets.iter_mut().zip(counts) {
+            loop {
+                let push = socket.push().await?;
+                if push["type"] == "speaker-changed" {
+                    break;
+                }
+                let told = push["data"]["userCount"].as_u64().expect("a number");
+                assert_eq!(told, count + 1, "round {round}: after {count} users were told");
+                count = told;
+            }
+            hears_of_the_end(socket, CHANNEL).await?;
+            assert_eq!(count, CROWD + 1, "round {round}");
+        }
+        for socket in &mut sockets {
+            socket.ok("leave-channel", json!({"channelId": CHANNEL})).await?;
+        }
+        // The last one's leave has been told when the witness has heard it.
+        while witness.push().await?["data"]["userCount"] != 1 {}
+        for socket in &mut sockets {
+            socket.pushes_until_now().await?;
+        }
+    }
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -89,9 +88,8 @@ impl Process {
         self.log.lock().expect("no panic").clone()
     }
 
-    /// A socket of this user, who may join these channels; opened when what has happened so far has been told.
+    /// A socket of this user, who may join these channels.
     pub(crate) async fn socket(&self, user: &str, channels: &[&str]) -> Result<Signaling> {
-        self.settle().await?;
         Signaling::connect(&self.url(), &token(user, channels)).await
     }
 
@@ -100,23 +98,6 @@ impl Process {
         let mut socket = self.socket(user, &[channel]).await?;
         socket.ok("join-channel", json!({"channelId": channel})).await?;
         Ok(socket)
-    }
-
-    /// Waits until all news so far has been told. A join is answered beside the bus that carries the news, so who joins
-    /// right after another may be told of that other's join although it was counted in the answer already.
-    pub(crate) async fn settle(&self) -> Result<()> {
-        static ROOMS: AtomicUsize = AtomicUsize::new(0);
-        let room = format!("ushers-{}", ROOMS.fetch_add(1, Ordering::Relaxed));
-        let (mut usher, mut visitor) = (
-            Signaling::connect(&self.url(), &token("usher", &[&room])).await?,
-            Signaling::connect(&self.url(), &token("visitor", &[&room])).await?,
-        );
-        for socket in [&mut usher, &mut visitor] {
-            socket.ok("join-channel", json!({"channelId": room})).await?;
-        }
-        // The bus keeps the order: what was queued before the visitor came has been told before him.
-        usher.push_of("channel-state").await?;
-        Ok(())
     }
 
     /// A plain GET: status and body.

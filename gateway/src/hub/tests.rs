@@ -1,5 +1,5 @@
 use serde_json::Value;
-use voiceping_state::{Holder, MemberAction};
+use voiceping_state::{Holder, MemberAction, Roster};
 
 use super::*;
 
@@ -11,10 +11,15 @@ struct Member {
 
 impl Member {
     fn enter(hub: &Arc<Hub>, connection: &str) -> Self {
+        Self::enter_with(hub, connection, Roster { users: 1, version: 0 }, 1)
+    }
+
+    /// Its join is answered with this roster, and it with this number of users.
+    fn enter_with(hub: &Arc<Hub>, connection: &str, joined: Roster, users: usize) -> Self {
         let (outbox, queue) = Outbox::new();
         let connection = ConnectionId::from(connection);
         let interest = hub.interest(&channel());
-        hub.enter(&channel(), &connection, &outbox, |_| ());
+        hub.enter(&channel(), &connection, &outbox, joined, |_, told| assert_eq!(told, users));
         Self { connection, queue, _interest: interest }
     }
 
@@ -84,14 +89,14 @@ async fn who_gave_the_floor_back_is_not_told_and_who_lost_it_is() {
 async fn a_slow_reader_loses_its_own_connection_only() {
     let (hub, _idle) = Hub::new();
     let (slow, mut quick) = (Member::enter(&hub, "slow"), Member::enter(&hub, "quick"));
-    let outbox = hub.lock().channel_by_id[&channel()].outbox_by_connection[&slow.connection].clone();
+    let outbox = hub.lock().channel_by_id[&channel()].member_by_connection[&slow.connection].outbox.clone();
     let other = ConnectionId::from("speaker");
     for epoch in 1..5_000 {
         apply(&hub, &held(epoch, &other), None, None);
         quick.pushes();
     }
     assert!(outbox.is_closed());
-    let left = hub.lock().channel_by_id[&channel()].outbox_by_connection[&quick.connection].clone();
+    let left = hub.lock().channel_by_id[&channel()].member_by_connection[&quick.connection].outbox.clone();
     assert!(!left.is_closed());
 }
 
@@ -101,11 +106,37 @@ async fn a_users_coming_is_told_to_the_others_with_the_floor() {
     let (mut a, mut b) = (Member::enter(&hub, "a"), Member::enter(&hub, "b"));
     apply(&hub, &held(1, &b.connection), None, None);
     let member = owner(&a.connection);
-    hub.member_changed(&MemberChanged { channel: channel(), member, action: MemberAction::Joined, user_count: 2 });
+    hub.member_changed(&joined(member, 2, 1));
     assert!(a.pushes().is_empty());
     let pushes = b.pushes();
     assert_eq!((pushes.len(), &pushes[0]["type"]), (1, &"channel-state".into()));
     assert_eq!((&pushes[0]["data"]["isBusy"], &pushes[0]["data"]["userCount"]), (&true.into(), &2.into()));
+}
+
+fn joined(member: Owner, users: usize, version: u64) -> MemberChanged {
+    let roster = Roster { users, version };
+    MemberChanged { channel: channel(), member, action: MemberAction::Joined, roster }
+}
+
+#[tokio::test]
+async fn a_join_is_followed_by_newer_news_of_members_only_and_misses_none() {
+    let (hub, _idle) = Hub::new();
+    let stranger = owner(&"stranger".into());
+    // Answered when seven were there. The bus is behind: it has yet to tell of the sixth and the seventh.
+    let mut early = Member::enter_with(&hub, "early", Roster { users: 7, version: 7 }, 7);
+    apply(&hub, &free(1), None, None);
+    hub.member_changed(&joined(stranger.clone(), 6, 6));
+    hub.member_changed(&joined(stranger.clone(), 7, 7));
+    assert!(early.pushes().is_empty());
+    hub.member_changed(&joined(stranger.clone(), 8, 8));
+    // Answered when seven were there, too, but it enters only when the bus has told of the eighth.
+    let mut late = Member::enter_with(&hub, "late", Roster { users: 7, version: 7 }, 8);
+    hub.member_changed(&joined(stranger, 9, 9));
+    let counts = |member: &mut Member| {
+        let pushes = member.pushes();
+        pushes.iter().map(|push| push["data"]["userCount"].as_u64().expect("a count")).collect::<Vec<_>>()
+    };
+    assert_eq!((counts(&mut early), counts(&mut late)), (vec![8, 9], vec![9]));
 }
 
 #[tokio::test]

@@ -26,8 +26,8 @@ impl JoinChannel {
         // Watched before it is joined, and known before anybody is told: nothing is missed in between.
         let interest = gateway.hub.interest(&channel);
         bus::follow_channel(&gateway, &channel).await?;
-        let users = match within(gateway.store.join(&channel, session.owner())).await {
-            Ok(users) => users,
+        let roster = match within(gateway.store.join(&channel, session.owner())).await {
+            Ok(roster) => roster,
             Err(error) => {
                 let refusal = Refusal::from(error);
                 if refusal == Refusal::StateUnavailable && !session.has_joined(&channel) {
@@ -36,7 +36,7 @@ impl JoinChannel {
                 return Err(refusal);
             }
         };
-        gateway.hub.enter(&channel, session.connection(), session.outbox(), |floor| {
+        gateway.hub.enter(&channel, session.connection(), session.outbox(), roster, |floor, users| {
             reply.success(joined(&channel, floor, users));
         });
         if !session.has_joined(&channel) {

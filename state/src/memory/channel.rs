@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::contract::{JoinError, Leaving};
-use crate::event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged};
+use crate::event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged, Roster};
 use crate::floor::{Answer, Floor, FloorRules, Owner, Request, transition};
 use crate::id::{ChannelId, ConnectionId, UserId};
 use crate::queue::Queue;
@@ -16,6 +16,7 @@ pub(super) struct Channel {
     floor: Floor,
     member_by_connection: HashMap<ConnectionId, Owner>,
     user_by_id: HashMap<UserId, User>,
+    roster_version: u64,
     watchers: Vec<Arc<Queue>>,
 }
 
@@ -34,6 +35,7 @@ impl Channel {
             floor: Floor { epoch: last_epoch, holder: None },
             member_by_connection: HashMap::new(),
             user_by_id: HashMap::new(),
+            roster_version: 0,
             watchers: Vec::new(),
         }
     }
@@ -62,9 +64,9 @@ impl Channel {
         (self.floor.clone(), outcome.answer)
     }
 
-    pub(super) fn join(&mut self, member: &Owner, limit: Option<usize>) -> Result<usize, JoinError> {
+    pub(super) fn join(&mut self, member: &Owner, limit: Option<usize>, now_ms: u64) -> Result<Roster, JoinError> {
         if self.member_by_connection.contains_key(&member.connection) {
-            return Ok(self.user_by_id.len());
+            return Ok(self.roster());
         }
         // Another device of a user who is there already does not count.
         let known = self.user_by_id.contains_key(&member.user);
@@ -77,9 +79,9 @@ impl Channel {
         user.connections += 1;
         self.member_by_connection.insert(member.connection.clone(), member.clone());
         if !known {
-            self.announce_member(member.clone(), MemberAction::Joined);
+            self.announce_member(member.clone(), MemberAction::Joined, now_ms);
         }
-        Ok(self.user_by_id.len())
+        Ok(self.roster())
     }
 
     pub(super) fn leave(
@@ -99,7 +101,7 @@ impl Channel {
                 Leaving::Left => MemberAction::Left,
                 Leaving::Disconnected => MemberAction::Disconnected,
             };
-            self.announce_member(member, action);
+            self.announce_member(member, action, now_ms);
         }
         self.user_by_id.len()
     }
@@ -128,13 +130,15 @@ impl Channel {
         }
     }
 
-    fn announce_member(&self, member: Owner, action: MemberAction) {
-        self.announce(&Event::Member(MemberChanged {
-            channel: self.id.clone(),
-            member,
-            action,
-            user_count: self.user_by_id.len(),
-        }));
+    fn roster(&self) -> Roster {
+        Roster { users: self.user_by_id.len(), version: self.roster_version }
+    }
+
+    fn announce_member(&mut self, member: Owner, action: MemberAction, now_ms: u64) {
+        // By the time, so that it grows even over a channel that was forgotten in between.
+        self.roster_version = now_ms.max(self.roster_version + 1);
+        let roster = self.roster();
+        self.announce(&Event::Member(MemberChanged { channel: self.id.clone(), member, action, roster }));
     }
 
     fn announce(&self, event: &Event) {

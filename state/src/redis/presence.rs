@@ -115,8 +115,8 @@ impl Drop for Doubt<'_> {
 }
 
 impl Shared {
-    /// Answers the number of users; a negative one if the channel is full.
-    pub(super) async fn join(self: &Arc<Self>, channel: &ChannelId, member: &Owner) -> Result<i64, StateError> {
+    /// Answers the number of users, a negative one if the channel is full, and the version of the roster.
+    pub(super) async fn join(self: &Arc<Self>, channel: &ChannelId, member: &Owner) -> Result<(i64, u64), StateError> {
         let generation = self.generation(&member.gateway).await?;
         let place = (member.gateway.clone(), channel.clone());
         let is_new = self.presence.add(&place, member);
@@ -129,12 +129,12 @@ impl Shared {
         let limit = self.limits.users_per_channel.map(|limit| limit.to_string()).unwrap_or_default();
         let (user, connection) = (member.user.as_str(), member.connection.as_str());
         let args = [user, &member.user_name, connection, &member.gateway, &generation, &limit];
-        let users: i64 = self.script(&scripts::JOIN, channel, &args).await?;
+        let (users, version) = self.script(&scripts::JOIN, channel, &args).await?;
         doubt.place = None;
         if users < 0 && is_new {
             self.presence.remove(channel, &member.connection);
         }
-        Ok(users)
+        Ok((users, version))
     }
 
     /// Answers the number of users that remain.

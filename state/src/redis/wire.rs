@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged};
+use crate::event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged, Roster};
 use crate::floor::{Floor, Holder, Owner};
 use crate::id::ChannelId;
 
@@ -50,6 +50,7 @@ struct WireEvent {
     member: Option<WireOwner>,
     action: Option<String>,
     users: Option<usize>,
+    version: Option<String>,
 }
 
 /// The event that a message carries; `None`: of a kind that a later release knows.
@@ -93,7 +94,7 @@ fn member_changed(channel: &ChannelId, wire: WireEvent) -> Option<Event> {
         channel: channel.clone(),
         member: wire.member?.into(),
         action,
-        user_count: wire.users?,
+        roster: Roster { users: wire.users?, version: wire.version?.parse().ok()? },
     }))
 }
 

@@ -32,6 +32,7 @@ macro_rules! contract_suite {
         contract_suite!($harness, crate::contract::members, members: [
             a_user_is_counted_and_announced_once
             twenty_sockets_close_in_any_order
+            a_join_is_ordered_among_the_announced_changes
             repeating_a_join_or_a_leave_changes_nothing
             members_are_listed_by_name
             a_full_channel_refuses_users_but_not_devices

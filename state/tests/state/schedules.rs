@@ -102,7 +102,7 @@ impl<H: Harness> Run<H> {
                 assert!(floor.holder.is_none_or(|holder| holder.lease_until_ms > now_ms));
             }
             Action::Join => {
-                let users = self.state.join(&id, &member).await.expect("no limit");
+                let users = self.state.join(&id, &member).await.expect("no limit").users;
                 let known = self.has_user(n, step.user);
                 self.members[n].insert((step.user, step.device));
                 assert_eq!(users, self.users(n));
@@ -259,7 +259,7 @@ fn expected_of(event: &Event) -> Expected {
             previous: change.previous.as_ref().map(|owner| owner.connection.clone()),
         },
         Event::Member(change) => {
-            Expected::Member { user: change.member.user.clone(), action: change.action, users: change.user_count }
+            Expected::Member { user: change.member.user.clone(), action: change.action, users: change.roster.users }
         }
         Event::Resync => panic!("the queue is longer than a schedule"),
     }

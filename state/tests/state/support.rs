@@ -82,7 +82,7 @@ pub(crate) trait Say: State {
     }
 
     async fn enter(&self, connection: &str) -> Result<usize, JoinError> {
-        self.join(&lobby(), &owner(connection)).await
+        self.join(&lobby(), &owner(connection)).await.map(|roster| roster.users)
     }
 
     async fn exit(&self, connection: &str, leaving: Leaving) -> usize {
@@ -148,10 +148,10 @@ pub(crate) fn change(event: &Event) -> (FloorCause, u64, Option<&str>, Option<&s
 
 /// A member event as the tests compare it: what, which connection, how many users.
 pub(crate) fn visit(event: &Event) -> (MemberAction, &str, usize) {
-    let Event::Member(MemberChanged { member, action, user_count, .. }) = event else {
+    let Event::Member(MemberChanged { member, action, roster, .. }) = event else {
         panic!("not a change of the members: {event:?}");
     };
-    (*action, member.connection.as_str(), *user_count)
+    (*action, member.connection.as_str(), roster.users)
 }
 
 pub(crate) fn holder_of(floor: &Floor) -> Option<&ConnectionId> {

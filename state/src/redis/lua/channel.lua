@@ -1,7 +1,7 @@
 -- What every script about a channel begins with: its keys, the time, the rules of the floor and announcements. It is put
 -- in front of the other files of this folder when they are embedded, and sent to the server as one script with each.
 --
--- KEYS[1] floor     hash: epoch, and while held user, name, connection, gateway, taken, lease
+-- KEYS[1] floor     hash: epoch, and while held user, name, connection, gateway, taken, lease; roster: see presence.lua
 -- KEYS[2] topic     pub/sub channel of the announcements
 -- KEYS[3] members   hash: connection -> JSON of its owner
 -- KEYS[4] users     hash: user -> number of connections, a colon, name
@@ -41,7 +41,9 @@ local function load_floor()
     return floor
 end
 
--- A floor that nobody has touched for a day is forgotten: the clock alone then carries its epochs on.
+-- A day. A floor that nobody has touched for so long is forgotten: the clock alone then carries its epochs on.
+local FORGOTTEN_AFTER_MS = 86400000
+
 local function save_floor(floor)
     local holder = floor.holder
     if holder then
@@ -52,7 +54,7 @@ local function save_floor(floor)
         redis.call('HSET', KEYS[1], 'epoch', text(floor.epoch))
         redis.call('HDEL', KEYS[1], 'user', 'name', 'connection', 'gateway', 'taken', 'lease')
     end
-    redis.call('PEXPIRE', KEYS[1], 86400000)
+    redis.call('PEXPIRE', KEYS[1], FORGOTTEN_AFTER_MS)
 end
 
 -- The answer's form of a floor, after the script's own word.

@@ -14,8 +14,18 @@ local function connections_of(user)
     return tonumber(count), name
 end
 
+-- The number of users and the version of that number, as a join is answered.
+local function roster()
+    return { user_count(), redis.call('HGET', KEYS[1], 'roster') or '0' }
+end
+
+-- The version is kept beside the floor's epoch, and is forgotten with it: the clock alone then carries it on.
 local function announce_member(owner, action)
-    announce({ t = 'member', member = owner, action = action, users = user_count() })
+    local last = tonumber(redis.call('HGET', KEYS[1], 'roster')) or 0
+    local version = text(math.max(last + 1, now_ms))
+    redis.call('HSET', KEYS[1], 'roster', version)
+    redis.call('PEXPIRE', KEYS[1], FORGOTTEN_AFTER_MS)
+    announce({ t = 'member', member = owner, action = action, users = user_count(), version = version })
 end
 
 local function add_member(owner)

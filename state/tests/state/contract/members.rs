@@ -1,6 +1,6 @@
 //! Presence: users counted once, whatever their connections.
 
-use voiceping_state::{FloorCause, JoinError, Leaving, Limits, MemberAction, State};
+use voiceping_state::{Event, FloorCause, JoinError, Leaving, Limits, MemberAction, Roster, State};
 
 use crate::support::*;
 
@@ -47,6 +47,32 @@ pub(crate) async fn twenty_sockets_close_in_any_order<H: Harness>() {
         let last = format!("alice.{}", 19 * stride % 20);
         assert_eq!(visit(&events[0]), (MemberAction::Disconnected, last.as_str(), 1));
     }
+}
+
+/// A gateway hears of a join from its answer and of others from the bus: the version tells which came first.
+pub(crate) async fn a_join_is_ordered_among_the_announced_changes<H: Harness>() {
+    let harness: H = start().await;
+    let state = harness.gateway();
+    let mut bus = state.listen().await;
+    let join = async |connection: &str| state.join(&lobby(), &owner(connection)).await.expect("no limit");
+    let answers = [join("alice.1").await, join("alice.2").await, join("bob.1").await, join("alice.1").await];
+    state.exit("alice.1", Leaving::Left).await;
+    state.exit("bob.1", Leaving::Left).await;
+    let again = join("bob.1").await;
+
+    let events = state.heard(&mut bus).await;
+    let rosters: Vec<Roster> = events
+        .iter()
+        .map(|event| match event {
+            Event::Member(change) => change.roster,
+            event => panic!("not a change of the members: {event:?}"),
+        })
+        .collect();
+    let [alice, bob, bob_left, bob_again] = rosters[..] else { panic!("four changes: {rosters:?}") };
+    assert!(rosters.windows(2).all(|pair| pair[0].version < pair[1].version), "{rosters:?}");
+    assert_eq!((bob_left.users, again), (1, bob_again));
+    // Another device and a repeated join change nothing, and are answered with what is.
+    assert_eq!(answers, [alice, alice, bob, bob]);
 }
 
 pub(crate) async fn repeating_a_join_or_a_leave_changes_nothing<H: Harness>() {

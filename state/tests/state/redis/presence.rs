@@ -37,7 +37,7 @@ fn apart(config: &RedisConfig) -> (Runtime, Redis) {
 
 async fn enter(redis: &Redis, gateway: &str, connection: &str) -> Result<usize, StateError> {
     match redis.join(&lobby(), &of(gateway, connection)).await {
-        Ok(users) => Ok(users),
+        Ok(roster) => Ok(roster.users),
         Err(error) => panic!("no limit: {error}"),
     }
 }
@@ -48,7 +48,7 @@ async fn until_users(bus: &mut Subscription, users: usize) -> Vec<Event> {
     loop {
         heard.push(next(bus).await);
         if let Some(Event::Member(change)) = heard.last()
-            && change.user_count == users
+            && change.roster.users == users
         {
             return heard;
         }
