@@ -390,6 +390,10 @@ fn a_talk_crosses_to_peers_that_listen_and_to_no_others() {
     other.engine.handle_relayed(other.now, channel, *epoch, packet, &mut other.out);
     other.run_for(FRAME);
     assert_eq!(other.clients[dave].received.len(), 2, "the floor has moved on");
+    other.set_floor("c", 7, Some("bob")).expect("newer");
+    other.engine.handle_relayed(other.now, channel, *epoch, packet, &mut other.out);
+    other.run_for(FRAME);
+    assert_eq!(other.clients[dave].received.len(), 2, "and is somebody else's");
 }
 
 #[test]
