@@ -1,5 +1,6 @@
-//! Ids as types of their own. Those given by gateways (channel, connection, gateway) are opaque; transport, producer and
-//! consumer ids are made by the engine. All are cheap to clone.
+//! Ids as types of their own; like those of the state, with which the engine shares nothing, on purpose. Those given by
+//! gateways (channel, connection, gateway) are opaque; transport, producer and consumer ids are made by the engine. All
+//! are cheap to clone.
 
 use std::fmt;
 use std::sync::Arc;

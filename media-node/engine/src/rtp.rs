@@ -10,13 +10,11 @@ pub const HEADER_LEN: usize = 12;
 
 /// The header extensions that reach listeners, with the ids under which they are announced to every client.
 pub mod extension {
-    /// `urn:ietf:params:rtp-hdrext:sdes:mid` (RFC 8843).
-    pub const MID: u8 = 1;
     /// Client-to-mixer audio level (RFC 6464).
     pub const AUDIO_LEVEL: u8 = 10;
     /// `abs-capture-time`.
     pub const ABS_CAPTURE_TIME: u8 = 13;
-    /// URI of [`MID`].
+    /// URI of the media identification (RFC 8843), which only the node reads.
     pub const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
     /// URI of [`AUDIO_LEVEL`].
     pub const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
