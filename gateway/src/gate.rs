@@ -36,6 +36,7 @@ impl Gate {
             epoch,
             holder_connection_id: holder.connection.to_string(),
             holder_gateway_id: holder.gateway.clone(),
+            ..Default::default()
         };
         self.media.call(|mut node| async move { node.set_floor(request).await }).await.map(drop)
     }

@@ -27,7 +27,8 @@ impl Watchers {
     /// Begins to watch; an earlier watch of the same gateway ends.
     pub(crate) fn watch(&self, gateway: String, node_id: &str) -> EventReceiver {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let ready = NodeEvent { event: Some(Event::Ready(Ready { node_id: node_id.to_owned() })) };
+        let ready =
+            NodeEvent { event: Some(Event::Ready(Ready { node_id: node_id.to_owned(), ..Default::default() })) };
         // The queue is empty: there is room.
         let _ = sender.try_send(Ok(ready));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(gateway, sender);

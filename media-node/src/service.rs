@@ -307,6 +307,13 @@ impl MediaNode for Service {
         Ok(Response::new(proto::CloseConnectionResponse {}))
     }
 
+    async fn adopt_connection(
+        &self,
+        _request: Request<proto::AdoptConnectionRequest>,
+    ) -> Result<Response<proto::AdoptConnectionResponse>, Status> {
+        Err(Status::unimplemented("connections stay with their gateway"))
+    }
+
     async fn set_floor(
         &self,
         request: Request<proto::SetFloorRequest>,
@@ -333,7 +340,7 @@ impl MediaNode for Service {
         for answer in answers {
             answer.await.map_err(|_| stopped(Stopped))?.map_err(refused)?;
         }
-        Ok(Response::new(proto::SetFloorResponse {}))
+        Ok(Response::new(proto::SetFloorResponse::default()))
     }
 
     async fn get_floor_activity(

@@ -79,11 +79,12 @@ impl<S: Nodes> NodeWatch<S> {
     }
 }
 
-/// The node for a client's next transport: one with room, preferably one that carries the channel already, so that its
-/// talks travel to fewer nodes; then one in the client's region; then the one with the most room in proportion.
+/// The node for a client: one with room, preferably in the client's region, so that a talk crosses between regions once and
+/// not once for each listener; then one that carries the channel already, so that its talks travel to fewer nodes; then
+/// the one with the most room in proportion.
 pub fn place<'a>(nodes: &'a [Node], carries_channel: impl Fn(&NodeId) -> bool, region: &str) -> Option<&'a Node> {
     nodes.iter().filter(|node| node.has_room()).min_by(|a, b| {
-        let rank = |node: &Node| (!carries_channel(&node.id), node.region != region);
+        let rank = |node: &Node| (node.region != region, !carries_channel(&node.id));
         // a.load / a.capacity against b.load / b.capacity, without the division
         let fullness = |node: &Node, other: &Node| u64::from(node.load) * u64::from(other.capacity);
         rank(a).cmp(&rank(b)).then_with(|| fullness(a, b).cmp(&fullness(b, a))).then_with(|| a.id.cmp(&b.id))
@@ -118,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_node_that_carries_the_channel_comes_first_while_it_has_room() {
-        let mut nodes = [node("a", "east", 0, 10), node("b", "west", 9, 10), node("c", "west", 0, 10)];
-        assert_eq!(placed(&nodes, &["b"], "east").as_deref(), Some("b"), "even full as it is, and far away");
+        let mut nodes = [node("a", "east", 0, 10), node("b", "east", 9, 10), node("c", "west", 0, 10)];
+        assert_eq!(placed(&nodes, &["b"], "east").as_deref(), Some("b"), "even full as it is");
         nodes[1].load = 10;
         assert_eq!(placed(&nodes, &["b"], "east").as_deref(), Some("a"));
     }
@@ -132,7 +133,9 @@ mod tests {
     }
 
     #[test]
-    fn the_region_comes_before_the_load() {
+    fn the_region_comes_first() {
+        let nodes = [node("a", "east", 9, 10), node("b", "west", 0, 10)];
+        assert_eq!(placed(&nodes, &["b"], "east").as_deref(), Some("a"), "the talk travels once, not to each listener");
         let nodes = [node("a", "east", 0, 10), node("b", "west", 9, 10)];
         assert_eq!(placed(&nodes, &[], "west").as_deref(), Some("b"));
         assert_eq!(placed(&nodes, &[], "north").as_deref(), Some("a"), "nobody is there: the least loaded");

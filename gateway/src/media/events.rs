@@ -77,5 +77,6 @@ fn take(gateway: &Shared, event: Event) {
         }
         Event::FloorMediaStarted(started) => gateway.floors.media_started(&started.channel_id.into(), started.epoch),
         Event::FloorMediaStopped(stopped) => gateway.floors.media_stopped(&stopped.channel_id.into(), stopped.epoch),
+        Event::Tick(_) | Event::ChannelCarried(_) | Event::Draining(_) => {}
     }
 }

@@ -61,6 +61,7 @@ pub(crate) async fn close_media(gateway: &Shared, connection: &ConnectionId, cha
         let request = CloseConnectionRequest {
             connection_id: connection.to_string(),
             channel_id: channel.map(ChannelId::to_string).unwrap_or_default(),
+            ..Default::default()
         };
         gateway.media.call(|mut node| async move { node.close_connection(request).await })
     };

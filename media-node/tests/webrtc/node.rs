@@ -75,6 +75,7 @@ impl Node {
             epoch,
             holder_connection_id: holder.to_owned(),
             holder_gateway_id: if holder.is_empty() { String::new() } else { GATEWAY.to_owned() },
+            valid_until_ms: u64::MAX,
         };
         self.client.clone().set_floor(request).await.map(drop)
     }
@@ -281,7 +282,7 @@ impl Member {
     /// Leaves a channel or, with an empty one, goes.
     pub(crate) async fn close_connection(&self, channel: &str) -> Result<(), Status> {
         let (connection_id, channel_id) = (self.connection.clone(), channel.to_owned());
-        let request = proto::CloseConnectionRequest { connection_id, channel_id };
+        let request = proto::CloseConnectionRequest { connection_id, channel_id, ..Default::default() };
         self.client.clone().close_connection(request).await.map(drop)
     }
 }
