@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use voiceping_state::{ChannelId, ConnectionId, FloorCause};
+use voiceping_state::{ChannelId, ConnectionId, FloorCause, Owner};
 
 pub(crate) use keeper::keep;
 
@@ -26,6 +26,7 @@ pub(crate) struct Floors {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Held {
+    owner: Owner,
     /// `None`: a press whose outcome is unknown. Whatever it was, it is to be released.
     epoch: Option<u64>,
     since: Instant,
@@ -47,7 +48,6 @@ enum Task {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Due {
     channel: ChannelId,
-    connection: ConnectionId,
     held: Held,
 }
 
@@ -57,15 +57,15 @@ impl Floors {
     }
 
     /// A connection has been granted a floor, or has it still.
-    pub(crate) fn granted(&self, channel: &ChannelId, connection: &ConnectionId, epoch: u64) {
+    pub(crate) fn granted(&self, channel: &ChannelId, owner: &Owner, epoch: u64) {
         let now = Instant::now();
         let mut held = self.lock();
-        let key = (channel.clone(), connection.clone());
+        let key = (channel.clone(), owner.connection.clone());
         let again =
             held.get(&key).is_some_and(|held| held.epoch == Some(epoch) && !matches!(held.task, Task::Release(..)));
         if !again {
             let task = Task::Judge(now + self.silence_limit);
-            held.insert(key, Held { epoch: Some(epoch), since: now, task });
+            held.insert(key, Held { owner: owner.clone(), epoch: Some(epoch), since: now, task });
             self.changed.notify_one();
         }
     }
@@ -82,11 +82,12 @@ impl Floors {
 
     /// The floor is to be given back, but the state has not answered: it is asked again from here. Its lease is not
     /// renewed meanwhile. Also for a press whose outcome is unknown.
-    pub(crate) fn release_later(&self, channel: &ChannelId, connection: &ConnectionId, cause: FloorCause) {
+    pub(crate) fn release_later(&self, channel: &ChannelId, owner: &Owner, cause: FloorCause) {
         let now = Instant::now();
         let mut held = self.lock();
-        let key = (channel.clone(), connection.clone());
-        let held = held.entry(key).or_insert(Held { epoch: None, since: now, task: Task::None });
+        let key = (channel.clone(), owner.connection.clone());
+        let unknown = || Held { owner: owner.clone(), epoch: None, since: now, task: Task::None };
+        let held = held.entry(key).or_insert_with(unknown);
         held.task = Task::Release(cause, now);
         self.changed.notify_one();
     }
@@ -142,22 +143,22 @@ impl Floors {
     /// What is to be done now. Each comes again after `again`, unless it is done by then.
     fn take_due(&self, now: Instant, again: Duration) -> Vec<Due> {
         let mut due = Vec::new();
-        for ((channel, connection), held) in self.lock().iter_mut() {
+        for ((channel, _), held) in self.lock().iter_mut() {
             match &mut held.task {
                 Task::Judge(at) | Task::Release(_, at) if *at <= now => *at = now + again,
                 _ => continue,
             }
-            due.push(Due { channel: channel.clone(), connection: connection.clone(), held: held.clone() });
+            due.push(Due { channel: channel.clone(), held: held.clone() });
         }
         due
     }
 
     /// The floors whose leases are to be renewed.
-    fn renewable(&self) -> Vec<(ChannelId, ConnectionId, u64)> {
+    fn renewable(&self) -> Vec<(ChannelId, Owner, u64)> {
         let held = self.lock();
         held.iter()
             .filter(|(_, held)| !matches!(held.task, Task::Release(..)))
-            .filter_map(|((channel, connection), held)| Some((channel.clone(), connection.clone(), held.epoch?)))
+            .filter_map(|((channel, _), held)| Some((channel.clone(), held.owner.clone(), held.epoch?)))
             .collect()
     }
 

@@ -181,6 +181,6 @@ impl Drop for Session {
         self.gateway.sockets.remove(&self.owner.connection);
         let mut joined = std::mem::take(&mut self.in_doubt);
         joined.extend(self.joined.drain());
-        self.gateway.tasks.spawn(cleanup::clean_up(Arc::clone(&self.gateway), self.owner.connection.clone(), joined));
+        self.gateway.tasks.spawn(cleanup::clean_up(Arc::clone(&self.gateway), self.owner.clone(), joined));
     }
 }

@@ -4,16 +4,20 @@
 //! milliseconds since the Unix epoch by the backend's clock, never by the caller's.
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::event::{FloorCause, Roster};
 use crate::floor::{Floor, Owner};
-use crate::id::{ChannelId, ConnectionId, UserId};
+use crate::id::{ChannelId, UserId};
 use crate::store::Subscription;
 
-/// What every backend does. All methods are safe to repeat after a lost answer.
+/// What every backend does. All methods but [`State::claim`] are safe to repeat after a lost answer.
+///
+/// A connection belongs to the gateway through which it came last ([`Owner::gateway`]): what an earlier one still asks for
+/// it changes nothing.
 pub trait State {
     /// Asks for a channel's floor. Granted if nobody holds it, or if this connection holds it already (same epoch, lease
-    /// renewed, nothing announced). `take_over` names the epoch of a floor that the same user holds on another
+    /// renewed, its gateway the one that asks from now on, nothing announced). `take_over` names the epoch of a floor that the same user holds on another
     /// connection and that may be taken from it; it is ignored if the floor has moved on or is somebody else's.
     fn take_floor(
         &self,
@@ -22,22 +26,22 @@ pub trait State {
         take_over: Option<u64>,
     ) -> impl Future<Output = Result<Taken, StateError>> + Send;
 
-    /// Gives a floor back. Changes nothing unless `connection` holds it and, if given, `epoch` is its epoch. Answers the
-    /// floor as it is afterwards, and whether this call freed it.
+    /// Gives a floor back. Changes nothing unless `owner` holds it through this very gateway and, if given, `epoch` is its
+    /// epoch. Answers the floor as it is afterwards, and whether this call freed it.
     fn release_floor(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         epoch: Option<u64>,
         cause: FloorCause,
     ) -> impl Future<Output = Result<(Floor, bool), StateError>> + Send;
 
-    /// Extends the lease of a floor that `connection` holds with this epoch, up to the talk limit. `false`: it does not
-    /// hold it any more.
+    /// Extends the lease of a floor that `owner` holds through this very gateway with this epoch, up to the talk limit.
+    /// `false`: it does not hold it any more.
     fn renew_floor(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         epoch: u64,
     ) -> impl Future<Output = Result<bool, StateError>> + Send;
 
@@ -49,21 +53,27 @@ pub trait State {
     /// A channel's floor now.
     fn floor(&self, channel: &ChannelId) -> impl Future<Output = Result<Floor, StateError>> + Send;
 
-    /// Makes a connection a member of a channel. Repeating it is success. Announced when it is the user's first
-    /// connection there. Answers the users on the channel, this one among them.
+    /// Makes a connection a member of a channel. Announced when it is the user's first connection there. Repeating it is
+    /// success; through another gateway it moves the connection, and the floor that it holds, to that gateway, and
+    /// announces nothing. Answers the users on the channel, this one among them.
     fn join(&self, channel: &ChannelId, member: &Owner) -> impl Future<Output = Result<Roster, JoinError>> + Send;
 
     /// Ends a membership and frees the floor if this connection holds it. Announced when it was the user's last
-    /// connection there. Unknown members are success. Answers the number of users that remain.
+    /// connection there. What the connection has through another gateway by now stays; that and unknown members are
+    /// success. Answers the number of users that remain.
     fn leave(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         leaving: Leaving,
     ) -> impl Future<Output = Result<usize, StateError>> + Send;
 
     /// The users on a channel with their names, each once, ordered by name.
     fn members(&self, channel: &ChannelId) -> impl Future<Output = Result<Vec<(UserId, String)>, StateError>> + Send;
+
+    /// Marks a key as used for this time. `true`: nobody else had, within their times. A claim whose answer was lost is a
+    /// claim all the same: who repeats it may be told `false`.
+    fn claim(&self, key: &str, for_time: Duration) -> impl Future<Output = Result<bool, StateError>> + Send;
 
     /// A new subscription that watches nothing yet.
     fn subscribe(&self) -> Subscription;

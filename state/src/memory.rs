@@ -6,6 +6,7 @@
 //! deployment with more than that is a cluster, which has another backend.
 
 mod channel;
+mod claims;
 mod nodes;
 mod subscription;
 #[cfg(test)]
@@ -14,14 +15,15 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
 use crate::event::{FloorCause, Roster};
 use crate::floor::{Answer, Floor, FloorRules, Owner, Request};
-use crate::id::{ChannelId, ConnectionId, UserId};
+use crate::id::{ChannelId, UserId};
 use crate::store::Subscription;
 use channel::Channel;
+use claims::Claims;
 pub use subscription::MemorySubscription;
 
 /// Limits of presence.
@@ -43,6 +45,7 @@ struct Shared {
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
     channels: Mutex<Channels>,
     nodes: Mutex<nodes::Registered>,
+    claims: Mutex<Claims>,
 }
 
 #[derive(Default)]
@@ -61,8 +64,8 @@ impl Memory {
 
     /// The same by another clock, in milliseconds since the Unix epoch. It may do what clocks do, and step back.
     pub fn with_clock(rules: FloorRules, limits: Limits, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        let (clock, channels, nodes) = (Box::new(clock), Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { rules, limits, clock, channels, nodes }) }
+        let (channels, nodes, claims) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { rules, limits, clock: Box::new(clock), channels, nodes, claims }) }
     }
 
     fn decide(&self, channel: &ChannelId, request: Request<'_>) -> (Floor, Answer) {
@@ -104,11 +107,11 @@ impl State for Memory {
     async fn release_floor(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         epoch: Option<u64>,
         cause: FloorCause,
     ) -> Result<(Floor, bool), StateError> {
-        let request = Request::Release { connection, epoch, cause };
+        let request = Request::Release { owner, epoch, cause };
         let (floor, answer) = self.decide(channel, request);
         Ok((floor, answer == Answer::Freed))
     }
@@ -116,10 +119,10 @@ impl State for Memory {
     async fn renew_floor(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         epoch: u64,
     ) -> Result<bool, StateError> {
-        let (_, answer) = self.decide(channel, Request::Renew { connection, epoch });
+        let (_, answer) = self.decide(channel, Request::Renew { owner, epoch });
         Ok(answer == Answer::Renewed)
     }
 
@@ -133,17 +136,17 @@ impl State for Memory {
 
     async fn join(&self, channel: &ChannelId, member: &Owner) -> Result<Roster, JoinError> {
         let limit = self.shared.limits.users_per_channel;
-        self.with_channel(channel, |channel, now_ms| channel.join(member, limit, now_ms))
+        self.with_channel(channel, |channel, now_ms| channel.join(member, limit, now_ms, &self.shared.rules))
     }
 
     async fn leave(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         leaving: Leaving,
     ) -> Result<usize, StateError> {
         let rules = &self.shared.rules;
-        Ok(self.with_channel(channel, |channel, now_ms| channel.leave(connection, leaving, now_ms, rules)))
+        Ok(self.with_channel(channel, |channel, now_ms| channel.leave(owner, leaving, now_ms, rules)))
     }
 
     async fn members(&self, channel: &ChannelId) -> Result<Vec<(UserId, String)>, StateError> {
@@ -151,6 +154,12 @@ impl State for Memory {
         // Sorted after the lock is free; the id decides between namesakes, so that the order is always the same.
         members.sort_by(|(id, name), (other_id, other_name)| (name, id).cmp(&(other_name, other_id)));
         Ok(members)
+    }
+
+    async fn claim(&self, key: &str, for_time: Duration) -> Result<bool, StateError> {
+        let mut claims = self.shared.claims.lock().expect("no step panics");
+        let now_ms = (self.shared.clock)();
+        Ok(claims.claim(key, for_time, now_ms))
     }
 
     fn subscribe(&self) -> Subscription {

@@ -24,12 +24,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::FromRedisValue;
+use redis::{FromRedisValue, cmd};
 
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
 use crate::event::{FloorCause, Roster};
 use crate::floor::{Floor, FloorRules, Owner};
-use crate::id::{ChannelId, ConnectionId, UserId};
+use crate::id::{ChannelId, UserId};
 use crate::memory::Limits;
 use crate::store::Subscription;
 pub use config::{RedisConfig, RedisConfigError, Servers};
@@ -146,11 +146,11 @@ impl State for Redis {
     async fn release_floor(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         epoch: Option<u64>,
         cause: FloorCause,
     ) -> Result<(Floor, bool), StateError> {
-        let args = [connection.as_str(), &text(epoch), cause.as_str()];
+        let args = [owner.user.as_str(), owner.connection.as_str(), &owner.gateway, &text(epoch), cause.as_str()];
         let (word, floor) = self.shared.decide(&scripts::RELEASE, channel, &args).await?;
         Ok((floor, word == "freed"))
     }
@@ -158,10 +158,10 @@ impl State for Redis {
     async fn renew_floor(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         epoch: u64,
     ) -> Result<bool, StateError> {
-        let args = [connection.as_str(), &text(Some(epoch))];
+        let args = [owner.user.as_str(), owner.connection.as_str(), &owner.gateway, &text(Some(epoch))];
         let (word, _) = self.shared.decide(&scripts::RENEW, channel, &args).await?;
         Ok(word == "renewed")
     }
@@ -183,14 +183,14 @@ impl State for Redis {
     async fn leave(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         leaving: Leaving,
     ) -> Result<usize, StateError> {
         let word = match leaving {
             Leaving::Left => "left",
             Leaving::Disconnected => "disconnected",
         };
-        self.shared.leave(channel, connection, word).await
+        self.shared.leave(channel, owner, word).await
     }
 
     async fn members(&self, channel: &ChannelId) -> Result<Vec<(UserId, String)>, StateError> {
@@ -204,6 +204,15 @@ impl State for Redis {
             .collect();
         members.sort_by(|(id, name), (other_id, other_name)| (name, id).cmp(&(other_name, other_id)));
         Ok(members)
+    }
+
+    async fn claim(&self, key: &str, for_time: Duration) -> Result<bool, StateError> {
+        // Redis knows no time of no length.
+        let time = millis(for_time.max(Duration::from_millis(1)));
+        let mut claim = cmd("SET");
+        claim.arg(self.shared.keys.claim(key)).arg(1).arg("NX").arg("PX").arg(time);
+        let set: Option<String> = self.shared.link.command(&claim).await?;
+        Ok(set.is_some())
     }
 
     fn subscribe(&self) -> Subscription {

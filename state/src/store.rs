@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
 use crate::event::{Event, FloorCause, Roster};
 use crate::floor::{Floor, Owner};
-use crate::id::{ChannelId, ConnectionId, NodeId, UserId};
+use crate::id::{ChannelId, NodeId, UserId};
 use crate::memory::{Memory, MemorySubscription};
 use crate::node::{Node, Nodes};
 use crate::redis::{Redis, RedisSubscription};
@@ -76,25 +76,25 @@ impl State for Store {
     async fn release_floor(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         epoch: Option<u64>,
         cause: FloorCause,
     ) -> Result<(Floor, bool), StateError> {
         match self {
-            Self::Memory(memory) => memory.release_floor(channel, connection, epoch, cause).await,
-            Self::Redis(redis) => redis.release_floor(channel, connection, epoch, cause).await,
+            Self::Memory(memory) => memory.release_floor(channel, owner, epoch, cause).await,
+            Self::Redis(redis) => redis.release_floor(channel, owner, epoch, cause).await,
         }
     }
 
     async fn renew_floor(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         epoch: u64,
     ) -> Result<bool, StateError> {
         match self {
-            Self::Memory(memory) => memory.renew_floor(channel, connection, epoch).await,
-            Self::Redis(redis) => redis.renew_floor(channel, connection, epoch).await,
+            Self::Memory(memory) => memory.renew_floor(channel, owner, epoch).await,
+            Self::Redis(redis) => redis.renew_floor(channel, owner, epoch).await,
         }
     }
 
@@ -122,12 +122,12 @@ impl State for Store {
     async fn leave(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         leaving: Leaving,
     ) -> Result<usize, StateError> {
         match self {
-            Self::Memory(memory) => memory.leave(channel, connection, leaving).await,
-            Self::Redis(redis) => redis.leave(channel, connection, leaving).await,
+            Self::Memory(memory) => memory.leave(channel, owner, leaving).await,
+            Self::Redis(redis) => redis.leave(channel, owner, leaving).await,
         }
     }
 
@@ -135,6 +135,13 @@ impl State for Store {
         match self {
             Self::Memory(memory) => memory.members(channel).await,
             Self::Redis(redis) => redis.members(channel).await,
+        }
+    }
+
+    async fn claim(&self, key: &str, for_time: Duration) -> Result<bool, StateError> {
+        match self {
+            Self::Memory(memory) => memory.claim(key, for_time).await,
+            Self::Redis(redis) => redis.claim(key, for_time).await,
         }
     }
 

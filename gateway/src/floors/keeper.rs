@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use voiceping_proto::media::v1::GetFloorActivityRequest;
-use voiceping_state::{ChannelId, ConnectionId, FloorCause, State};
+use voiceping_state::{ChannelId, FloorCause, Owner, State};
 
 use super::{Due, Task};
 use crate::shared::Shared;
@@ -29,8 +29,8 @@ pub(crate) async fn keep(gateway: &Shared, lease: Duration, end: CancellationTok
             () = end.cancelled() => return,
             _ = renewals.tick() => {
                 let floors = stream::iter(gateway.floors.renewable());
-                floors.for_each_concurrent(CONCURRENCY, |(channel, connection, epoch)| async move {
-                    renew(gateway, &channel, &connection, epoch).await;
+                floors.for_each_concurrent(CONCURRENCY, |(channel, owner, epoch)| async move {
+                    renew(gateway, &channel, &owner, epoch).await;
                 }).await;
             }
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
@@ -42,11 +42,11 @@ pub(crate) async fn keep(gateway: &Shared, lease: Duration, end: CancellationTok
     }
 }
 
-async fn renew(gateway: &Shared, channel: &ChannelId, connection: &ConnectionId, epoch: u64) {
-    match within(gateway.store.renew_floor(channel, connection, epoch)).await {
+async fn renew(gateway: &Shared, channel: &ChannelId, owner: &Owner, epoch: u64) {
+    match within(gateway.store.renew_floor(channel, owner, epoch)).await {
         Ok(true) => {}
         // Whoever took it has announced it.
-        Ok(false) => gateway.floors.remove(channel, connection, Some(epoch)),
+        Ok(false) => gateway.floors.remove(channel, &owner.connection, Some(epoch)),
         Err(error) => tracing::warn!(%channel, %error, "a floor was not renewed"),
     }
 }
@@ -81,10 +81,10 @@ async fn judge(gateway: &Shared, due: Due) {
 }
 
 async fn release(gateway: &Shared, due: &Due, cause: FloorCause) {
-    let Due { channel, connection, held } = due;
-    match within(gateway.store.release_floor(channel, connection, held.epoch, cause)).await {
+    let Due { channel, held } = due;
+    match within(gateway.store.release_floor(channel, &held.owner, held.epoch, cause)).await {
         Ok((floor, freed)) => {
-            gateway.floors.remove(channel, connection, held.epoch);
+            gateway.floors.remove(channel, &held.owner.connection, held.epoch);
             if freed {
                 gateway.gate.close(channel, floor.epoch);
                 tracing::info!(%channel, cause = cause.as_str(), "a floor was taken from its holder");

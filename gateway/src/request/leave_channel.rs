@@ -25,10 +25,10 @@ impl LeaveChannel {
     }
 
     async fn leave(&self, session: &mut Session) -> Result<(), Refusal> {
-        let (gateway, connection) = (session.gateway().clone(), session.connection().clone());
+        let (gateway, owner) = (session.gateway().clone(), session.owner().clone());
         let (left, ()) = tokio::join!(
-            cleanup::leave(&gateway, &self.channel, &connection, Leaving::Left),
-            cleanup::close_media(&gateway, &connection, Some(&self.channel)),
+            cleanup::leave(&gateway, &self.channel, &owner, Leaving::Left),
+            cleanup::close_media(&gateway, &owner.connection, Some(&self.channel)),
         );
         // A member whom the state would not let go may try again.
         left?;

@@ -67,7 +67,7 @@ async fn press(session: &Session, channel: &ChannelId) -> Result<Floor, Denied> 
         Taken::Busy(floor) => return Err(Denied::Busy(floor)),
     };
     // Known before the gate opens: from now on the lease is renewed and the media is waited for.
-    gateway.floors.granted(channel, &owner.connection, floor.epoch);
+    gateway.floors.granted(channel, owner, floor.epoch);
     if let Err(status) = gateway.gate.open(channel, floor.epoch, owner).await {
         tracing::warn!(%channel, %status, "a grant was given back: the media node did not take it");
         give_back(session, channel, floor.epoch).await;
@@ -86,7 +86,7 @@ async fn take(session: &Session, channel: &ChannelId, take_over: Option<u64>) ->
     let taken = within(gateway.store.take_floor(channel, owner, take_over)).await;
     if taken.is_err() {
         // It may have been granted all the same, and nobody would know.
-        gateway.floors.release_later(channel, &owner.connection, FloorCause::Released);
+        gateway.floors.release_later(channel, owner, FloorCause::Released);
     }
     taken
 }
@@ -115,16 +115,16 @@ fn held_for(session: &Session, channel: &ChannelId, epoch: u64) -> Option<Durati
 }
 
 async fn give_back(session: &Session, channel: &ChannelId, epoch: u64) {
-    let (gateway, connection) = (session.gateway(), session.connection());
-    let release = gateway.store.release_floor(channel, connection, Some(epoch), FloorCause::NodeFailed);
+    let (gateway, owner) = (session.gateway(), session.owner());
+    let release = gateway.store.release_floor(channel, owner, Some(epoch), FloorCause::NodeFailed);
     match within(release).await {
         Ok((floor, freed)) => {
-            gateway.floors.released(channel, connection);
+            gateway.floors.released(channel, &owner.connection);
             if freed {
                 gateway.gate.close(channel, floor.epoch);
             }
         }
-        Err(_) => gateway.floors.release_later(channel, connection, FloorCause::NodeFailed),
+        Err(_) => gateway.floors.release_later(channel, owner, FloorCause::NodeFailed),
     }
 }
 

@@ -31,10 +31,10 @@ impl PttStop {
 }
 
 async fn release(session: &Session, channel: &ChannelId) -> Floor {
-    let (gateway, connection) = (session.gateway(), session.connection());
-    match within(gateway.store.release_floor(channel, connection, None, FloorCause::Released)).await {
+    let (gateway, owner) = (session.gateway(), session.owner());
+    match within(gateway.store.release_floor(channel, owner, None, FloorCause::Released)).await {
         Ok((floor, freed)) => {
-            gateway.floors.released(channel, connection);
+            gateway.floors.released(channel, &owner.connection);
             if freed {
                 // The bus brings it too, but in a cluster only after a while.
                 gateway.gate.close(channel, floor.epoch);
@@ -43,10 +43,10 @@ async fn release(session: &Session, channel: &ChannelId) -> Floor {
         }
         Err(error) => {
             tracing::warn!(%channel, %error, "a floor could not be given back yet");
-            gateway.floors.release_later(channel, connection, FloorCause::Released);
+            gateway.floors.release_later(channel, owner, FloorCause::Released);
             // To this client it is free.
             let known = gateway.hub.known(channel).map(|known| known.floor).unwrap_or_default();
-            let own = known.holder.as_ref().is_some_and(|holder| holder.owner.connection == *connection);
+            let own = known.holder.as_ref().is_some_and(|holder| holder.owner.connection == owner.connection);
             if own { Floor { holder: None, ..known } } else { known }
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use futures_util::{StreamExt, stream};
 use voiceping_proto::media::v1::CloseConnectionRequest;
-use voiceping_state::{ChannelId, ConnectionId, FloorCause, Leaving, State, StateError};
+use voiceping_state::{ChannelId, ConnectionId, FloorCause, Leaving, Owner, State, StateError};
 
 use crate::hub::Interest;
 use crate::shared::Shared;
@@ -20,39 +20,39 @@ use crate::state::within;
 const CONCURRENCY: usize = 8;
 
 /// Cleans up after a connection.
-pub(super) async fn clean_up(gateway: Arc<Shared>, connection: ConnectionId, joined: HashMap<ChannelId, Interest>) {
+pub(super) async fn clean_up(gateway: Arc<Shared>, owner: Owner, joined: HashMap<ChannelId, Interest>) {
     // Nothing is pushed to it any more, before anything that could wait.
     for channel in joined.keys() {
-        gateway.hub.exit(channel, &connection);
+        gateway.hub.exit(channel, &owner.connection);
     }
     let channels = stream::iter(joined).for_each_concurrent(CONCURRENCY, |(channel, interest)| {
-        let (gateway, connection) = (Arc::clone(&gateway), connection.clone());
+        let (gateway, owner) = (Arc::clone(&gateway), owner.clone());
         async move {
-            if let Err(error) = leave(&gateway, &channel, &connection, Leaving::Disconnected).await {
+            if let Err(error) = leave(&gateway, &channel, &owner, Leaving::Disconnected).await {
                 tracing::warn!(%channel, %error, "a connection that ended is still a member");
             }
             drop(interest);
         }
     });
-    tokio::join!(close_media(&gateway, &connection, None), channels);
+    tokio::join!(close_media(&gateway, &owner.connection, None), channels);
 }
 
 /// Ends a membership and, first, the talk of the connection on the channel.
 pub(crate) async fn leave(
     gateway: &Shared,
     channel: &ChannelId,
-    connection: &ConnectionId,
+    owner: &Owner,
     leaving: Leaving,
 ) -> Result<(), StateError> {
-    if gateway.floors.released(channel, connection) {
+    if gateway.floors.released(channel, &owner.connection) {
         // The end of the membership frees the floor too, but does not tell the epoch, and when this was the channel's
         // last member here the bus may not either.
-        let release = gateway.store.release_floor(channel, connection, None, FloorCause::Left);
+        let release = gateway.store.release_floor(channel, owner, None, FloorCause::Left);
         if let Ok((floor, true)) = within(release).await {
             gateway.gate.close(channel, floor.epoch);
         }
     }
-    (|| within(gateway.store.leave(channel, connection, leaving))).retry(retries()).await.map(drop)
+    (|| within(gateway.store.leave(channel, owner, leaving))).retry(retries()).await.map(drop)
 }
 
 /// Closes what the connection has on a channel or, without one, all of its media.

@@ -5,7 +5,6 @@
 
 use super::{Floor, FloorRules, Holder, Owner};
 use crate::event::FloorCause;
-use crate::id::ConnectionId;
 
 /// What is asked of a floor.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +18,8 @@ pub enum Request<'a> {
     },
     /// The holder gives it back, or its gateway does so for it.
     Release {
-        /// The connection that should hold it.
-        connection: &'a ConnectionId,
+        /// Who should hold it, through which gateway.
+        owner: &'a Owner,
         /// Only this talk; `None`: whichever it has.
         epoch: Option<u64>,
         /// Why.
@@ -28,10 +27,15 @@ pub enum Request<'a> {
     },
     /// The holder's gateway still has it on the line.
     Renew {
-        /// The connection that should hold it.
-        connection: &'a ConnectionId,
+        /// Who should hold it, through which gateway.
+        owner: &'a Owner,
         /// The talk.
         epoch: u64,
+    },
+    /// A connection has come to another gateway: the floor that it holds goes with it.
+    Move {
+        /// Who may hold it, with the gateway that serves it now.
+        owner: &'a Owner,
     },
     /// The lease may have ended.
     Expire,
@@ -81,15 +85,16 @@ pub fn transition(mut floor: Floor, request: Request<'_>, now_ms: u64, rules: &F
     }
     match request {
         Request::Take { owner, take_over } => take(floor, owner, take_over, now_ms, rules),
-        Request::Release { connection, epoch, cause } => {
+        Request::Release { owner, epoch, cause } => {
             let this_talk = epoch.is_none_or(|epoch| epoch == floor.epoch);
-            if this_talk && is_held_by(&floor, connection) {
+            if this_talk && is_held_through(&floor, owner) {
                 free(floor, cause, now_ms)
             } else {
                 keep(floor, Answer::Unchanged)
             }
         }
-        Request::Renew { connection, epoch } => renew(floor, connection, epoch, now_ms, rules),
+        Request::Renew { owner, epoch } => renew(floor, owner, epoch, now_ms, rules),
+        Request::Move { owner } => keep(moved(floor, owner), Answer::Unchanged),
         Request::Expire => match &floor.holder {
             Some(holder) if is_over(holder, now_ms) => {
                 let cause = if has_reached_limit(holder, rules) { FloorCause::TalkLimit } else { FloorCause::Expired };
@@ -104,8 +109,8 @@ pub fn transition(mut floor: Floor, request: Request<'_>, now_ms: u64, rules: &F
 fn take(floor: Floor, owner: &Owner, take_over: Option<u64>, now_ms: u64, rules: &FloorRules) -> Outcome {
     match &floor.holder {
         Some(holder) if !is_over(holder, now_ms) => {
-            if holder.owner.connection == owner.connection {
-                return extend(floor, now_ms, rules);
+            if is_same_connection(&holder.owner, owner) {
+                return extend(moved(floor, owner), now_ms, rules);
             }
             if take_over != Some(floor.epoch) || holder.owner.user != owner.user {
                 return keep(floor, Answer::Busy);
@@ -128,10 +133,10 @@ fn take(floor: Floor, owner: &Owner, take_over: Option<u64>, now_ms: u64, rules:
 
 /// A lease that has ended can still be renewed while nobody has asked for the floor: when a store comes back after an
 /// outage, the talks that went on meanwhile go on. The talk limit cannot be outrun.
-fn renew(floor: Floor, connection: &ConnectionId, epoch: u64, now_ms: u64, rules: &FloorRules) -> Outcome {
+fn renew(floor: Floor, owner: &Owner, epoch: u64, now_ms: u64, rules: &FloorRules) -> Outcome {
     match &floor.holder {
         Some(holder)
-            if holder.owner.connection == *connection
+            if is_held_through(&floor, owner)
                 && floor.epoch == epoch
                 && longest_lease(holder.taken_at_ms, now_ms, rules) > now_ms =>
         {
@@ -190,8 +195,26 @@ fn limit_at(taken_at_ms: u64, rules: &FloorRules) -> Option<u64> {
     Some(taken_at_ms.saturating_add(limit_ms))
 }
 
-fn is_held_by(floor: &Floor, connection: &ConnectionId) -> bool {
-    floor.holder.as_ref().is_some_and(|holder| holder.owner.connection == *connection)
+/// The floor with the holder's new gateway, if this connection is the holder.
+fn moved(mut floor: Floor, owner: &Owner) -> Floor {
+    if let Some(holder) = &mut floor.holder
+        && is_same_connection(&holder.owner, owner)
+    {
+        holder.owner.gateway.clone_from(&owner.gateway);
+    }
+    floor
+}
+
+fn is_same_connection(a: &Owner, b: &Owner) -> bool {
+    a.connection == b.connection && a.user == b.user
+}
+
+/// The fence: a connection that has moved on is not the old gateway's any more.
+fn is_held_through(floor: &Floor, owner: &Owner) -> bool {
+    let is_it = |holder: &Holder| {
+        is_same_connection(&holder.owner, owner) && holder.owner.gateway == owner.gateway
+    };
+    floor.holder.as_ref().is_some_and(is_it)
 }
 
 fn is_over(holder: &Holder, now_ms: u64) -> bool {

@@ -32,12 +32,12 @@ fn take_over(floor: &Floor, connection: &str, epoch: Option<u64>, now_ms: u64, r
 }
 
 fn release(floor: &Floor, connection: &str, epoch: Option<u64>, now_ms: u64) -> Outcome {
-    let request = Request::Release { connection: &connection.into(), epoch, cause: FloorCause::Released };
+    let request = Request::Release { owner: &owner(connection), epoch, cause: FloorCause::Released };
     transition(floor.clone(), request, now_ms, &rules(None))
 }
 
 fn renew(floor: &Floor, connection: &str, now_ms: u64, rules: &FloorRules) -> Outcome {
-    let request = Request::Renew { connection: &connection.into(), epoch: floor.epoch };
+    let request = Request::Renew { owner: &owner(connection), epoch: floor.epoch };
     transition(floor.clone(), request, now_ms, rules)
 }
 
@@ -172,7 +172,7 @@ fn a_renewal_after_an_outage_continues_the_talk_that_nobody_ended() {
 fn only_the_holder_renews_and_only_this_talk() {
     let floor = held("alice.1", &rules(None));
     assert_eq!(renew(&floor, "bob.1", NOW_MS, &rules(None)).answer, Answer::Unchanged);
-    let last_talk = Request::Renew { connection: &"alice.1".into(), epoch: floor.epoch - 1 };
+    let last_talk = Request::Renew { owner: &owner("alice.1"), epoch: floor.epoch - 1 };
     let outcome = transition(floor.clone(), last_talk, NOW_MS, &rules(None));
     assert_eq!((outcome.answer, outcome.floor), (Answer::Unchanged, floor));
 }

@@ -64,8 +64,19 @@ impl Channel {
         (self.floor.clone(), outcome.answer)
     }
 
-    pub(super) fn join(&mut self, member: &Owner, limit: Option<usize>, now_ms: u64) -> Result<Roster, JoinError> {
-        if self.member_by_connection.contains_key(&member.connection) {
+    pub(super) fn join(
+        &mut self,
+        member: &Owner,
+        limit: Option<usize>,
+        now_ms: u64,
+        rules: &FloorRules,
+    ) -> Result<Roster, JoinError> {
+        // Also of who is no member: the floor outlives a membership that ended with its gateway.
+        self.decide(Request::Move { owner: member }, now_ms, rules);
+        if let Some(known) = self.member_by_connection.get_mut(&member.connection) {
+            if known.user == member.user {
+                known.gateway.clone_from(&member.gateway);
+            }
             return Ok(self.roster());
         }
         // Another device of a user who is there already does not count.
@@ -84,17 +95,13 @@ impl Channel {
         Ok(self.roster())
     }
 
-    pub(super) fn leave(
-        &mut self,
-        connection: &ConnectionId,
-        leaving: Leaving,
-        now_ms: u64,
-        rules: &FloorRules,
-    ) -> usize {
+    pub(super) fn leave(&mut self, owner: &Owner, leaving: Leaving, now_ms: u64, rules: &FloorRules) -> usize {
         // Also for who is no member: nothing that a connection has on a channel may outlive its leave.
-        let request = Request::Release { connection, epoch: None, cause: FloorCause::Left };
+        let request = Request::Release { owner, epoch: None, cause: FloorCause::Left };
         self.decide(request, now_ms, rules);
-        if let Some(member) = self.member_by_connection.remove(connection)
+        let is_here = |member: &Owner| member.gateway == owner.gateway && member.user == owner.user;
+        if self.member_by_connection.get(&owner.connection).is_some_and(is_here)
+            && let Some(member) = self.member_by_connection.remove(&owner.connection)
             && self.remove_connection_of(&member.user)
         {
             let action = match leaving {

@@ -35,7 +35,7 @@ async fn forgets_channels_that_nobody_uses() {
     memory.take_floor(&lobby, &alice, None).await.expect("in memory");
     let mut subscription = memory.subscribe();
     subscription.watch(&lobby).await.expect("in memory");
-    memory.leave(&lobby, &alice.connection, Leaving::Left).await.expect("in memory");
+    memory.leave(&lobby, &alice, Leaving::Left).await.expect("in memory");
     assert_eq!(channels(&memory), 1, "still watched");
     drop(subscription);
     assert_eq!(channels(&memory), 0);
@@ -53,7 +53,7 @@ async fn a_forgotten_channel_comes_back_with_higher_epochs_whatever_the_clock() 
         };
         assert!(floor.epoch > last);
         last = floor.epoch;
-        memory.leave(&lobby, &alice.connection, Leaving::Disconnected).await.expect("in memory");
+        memory.leave(&lobby, &alice, Leaving::Disconnected).await.expect("in memory");
         assert_eq!(channels(&memory), 0);
         let seen = memory.floor(&lobby).await.expect("in memory");
         assert!(seen.epoch > last, "also to a reader");
@@ -71,7 +71,7 @@ async fn a_reader_that_is_too_slow_is_told_to_read_snapshots() {
 
     for _ in 0..CAPACITY / 2 {
         memory.join(&lobby, &alice).await.expect("no limit");
-        memory.leave(&lobby, &alice.connection, Leaving::Left).await.expect("in memory");
+        memory.leave(&lobby, &alice, Leaving::Left).await.expect("in memory");
         for _ in 0..2 {
             assert!(matches!(quick.next().await, Some(Event::Member(_))));
         }
@@ -115,7 +115,7 @@ async fn giving_up_on_next_loses_nothing() {
         }
         memory.join(&lobby, &alice).await.expect("no limit");
         assert!(matches!(subscription.next().await, Some(Event::Member(_))));
-        memory.leave(&lobby, &alice.connection, Leaving::Left).await.expect("in memory");
+        memory.leave(&lobby, &alice, Leaving::Left).await.expect("in memory");
         assert!(matches!(subscription.next().await, Some(Event::Member(_))));
     }
 }

@@ -43,6 +43,11 @@ impl Keys {
         format!("{}:{{gateway:{}:{generation}}}:channels", self.prefix, escaped(gateway))
     }
 
+    /// What is claimed once.
+    pub(super) fn claim(&self, key: &str) -> String {
+        format!("{}:{{claim:{}}}", self.prefix, escaped(key))
+    }
+
     fn of_channel(&self, channel: &ChannelId, what: &str) -> String {
         format!("{}:{{{}}}:{what}", self.prefix, escaped(channel.as_str()))
     }
@@ -79,6 +84,7 @@ mod tests {
         );
         assert_eq!(keys.nodes(), ["nodes", "leases"].map(|what| format!("voiceping:{{nodes}}:{what}")));
         assert_eq!(keys.channels_of("g1", 7), "voiceping:{gateway:g1:7}:channels");
+        assert_eq!(keys.claim("ticket"), "voiceping:{claim:ticket}");
     }
 
     #[test]

@@ -73,21 +73,15 @@ impl Presence {
         members.insert(member.connection.clone(), member.clone()).is_none()
     }
 
-    /// Where a connection was a member of a channel.
-    fn remove(&self, channel: &ChannelId, connection: &ConnectionId) -> Option<Place> {
+    /// Whether the connection was a member there.
+    fn remove(&self, place: &Place, connection: &ConnectionId) -> bool {
         let mut local = self.lock();
-        let gateways: Vec<_> = local.generation_by_gateway.keys().cloned().collect();
-        for gateway in gateways {
-            let place = (gateway, channel.clone());
-            let Some(members) = local.members_by_place.get_mut(&place) else { continue };
-            if members.remove(connection).is_some() {
-                if members.is_empty() {
-                    local.members_by_place.remove(&place);
-                }
-                return Some(place);
-            }
+        let Some(members) = local.members_by_place.get_mut(place) else { return false };
+        let was_there = members.remove(connection).is_some();
+        if members.is_empty() {
+            local.members_by_place.remove(place);
         }
-        None
+        was_there
     }
 
     fn lock(&self) -> MutexGuard<'_, Local> {
@@ -108,7 +102,7 @@ impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         let Some(place) = self.place.take() else { return };
         if let Some(connection) = self.joining {
-            self.presence.remove(&place.1, connection);
+            self.presence.remove(&place, connection);
         }
         self.presence.doubt(place);
     }
@@ -132,7 +126,7 @@ impl Shared {
         let (users, version) = self.script(&scripts::JOIN, channel, &args).await?;
         doubt.place = None;
         if users < 0 && is_new {
-            self.presence.remove(channel, &member.connection);
+            self.presence.remove(&place, &member.connection);
         }
         Ok((users, version))
     }
@@ -141,12 +135,14 @@ impl Shared {
     pub(super) async fn leave(
         &self,
         channel: &ChannelId,
-        connection: &ConnectionId,
+        owner: &Owner,
         word: &str,
     ) -> Result<usize, StateError> {
-        let place = self.presence.remove(channel, connection);
+        let place = (owner.gateway.clone(), channel.clone());
+        let place = self.presence.remove(&place, &owner.connection).then_some(place);
         let mut doubt = Doubt { presence: &self.presence, place, joining: None };
-        let users = self.script(&scripts::LEAVE, channel, &[connection.as_str(), word]).await?;
+        let args = [owner.user.as_str(), owner.connection.as_str(), &owner.gateway, word];
+        let users = self.script(&scripts::LEAVE, channel, &args).await?;
         doubt.place = None;
         Ok(users)
     }

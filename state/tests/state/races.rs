@@ -66,7 +66,6 @@ async fn act<H: Harness>(harness: Arc<H>, n: usize, mut random: SmallRng) -> Vec
     for _ in 0..STEPS {
         let channel = ChannelId::from(CHANNELS[random.random_range(0..CHANNELS.len())]);
         let member = &members[random.random_range(0..members.len())];
-        let connection = &member.connection;
         match random.random_range(0..9) {
             0..3 => {
                 let over = state.floor(&channel).await.expect("available").epoch;
@@ -77,7 +76,7 @@ async fn act<H: Harness>(harness: Arc<H>, n: usize, mut random: SmallRng) -> Vec
                 }
             }
             3 => {
-                let released = state.release_floor(&channel, connection, None, FloorCause::Released);
+                let released = state.release_floor(&channel, member, None, FloorCause::Released);
                 released.await.expect("available");
             }
             4 => {
@@ -85,14 +84,14 @@ async fn act<H: Harness>(harness: Arc<H>, n: usize, mut random: SmallRng) -> Vec
             }
             5 => {
                 let epoch = state.floor(&channel).await.expect("available").epoch;
-                state.renew_floor(&channel, connection, epoch).await.expect("available");
+                state.renew_floor(&channel, member, epoch).await.expect("available");
             }
             6 => {
                 state.join(&channel, member).await.expect("no limit");
             }
             7 => harness.advance(LEASE / 4).await,
             _ => {
-                state.leave(&channel, connection, Leaving::Disconnected).await.expect("available");
+                state.leave(&channel, member, Leaving::Disconnected).await.expect("available");
             }
         }
         tokio::task::yield_now().await;

@@ -88,12 +88,12 @@ impl<H: Harness> Run<H> {
             }
             Action::Release { this_talk } => {
                 let epoch = this_talk.then_some(last.epoch);
-                let release = self.state.release_floor(&id, connection, epoch, FloorCause::Released).await;
+                let release = self.state.release_floor(&id, &member, epoch, FloorCause::Released).await;
                 let (_, freed) = release.expect("available");
                 assert_eq!(freed, holder_of(&last) == Some(connection));
             }
             Action::Renew => {
-                let renewed = self.state.renew_floor(&id, connection, last.epoch).await.expect("available");
+                let renewed = self.state.renew_floor(&id, &member, last.epoch).await.expect("available");
                 assert!(!renewed || holder_of(&last) == Some(connection));
             }
             Action::Expire => {
@@ -141,7 +141,7 @@ impl<H: Harness> Run<H> {
 
     async fn leave(&mut self, n: usize, step: &Step, leaving: Leaving) {
         let member = owner(&format!("user{}.{}", step.user, step.device));
-        let users = self.state.leave(&channel(n), &member.connection, leaving).await;
+        let users = self.state.leave(&channel(n), &member, leaving).await;
         self.observe(n).await;
         assert_ne!(holder_of(&self.floors[n]), Some(&member.connection));
         let was_member = self.members[n].remove(&(step.user, step.device));

@@ -66,11 +66,11 @@ pub(crate) trait Say: State {
     }
 
     async fn release(&self, connection: &str, epoch: Option<u64>) -> (Floor, bool) {
-        self.release_floor(&lobby(), &connection.into(), epoch, FloorCause::Released).await.expect("available")
+        self.release_floor(&lobby(), &owner(connection), epoch, FloorCause::Released).await.expect("available")
     }
 
     async fn renew(&self, connection: &str, epoch: u64) -> bool {
-        self.renew_floor(&lobby(), &connection.into(), epoch).await.expect("available")
+        self.renew_floor(&lobby(), &owner(connection), epoch).await.expect("available")
     }
 
     async fn expire(&self) -> Floor {
@@ -86,7 +86,7 @@ pub(crate) trait Say: State {
     }
 
     async fn exit(&self, connection: &str, leaving: Leaving) -> usize {
-        self.leave(&lobby(), &connection.into(), leaving).await.expect("available")
+        self.leave(&lobby(), &owner(connection), leaving).await.expect("available")
     }
 
     async fn names(&self) -> Vec<String> {
@@ -109,7 +109,7 @@ pub(crate) trait Say: State {
     async fn heard_on(&self, channel: &ChannelId, subscription: &mut Subscription) -> Vec<Event> {
         let visitor = owner("visitor.1");
         self.join(channel, &visitor).await.expect("room for one more");
-        self.leave(channel, &visitor.connection, Leaving::Left).await.expect("available");
+        self.leave(channel, &visitor, Leaving::Left).await.expect("available");
         let mut events = Vec::new();
         loop {
             match next(subscription).await {

@@ -75,20 +75,19 @@ proptest! {
 }
 
 fn apply(floor: &Floor, op: &Op, now_ms: u64, rules: &FloorRules) -> Outcome {
-    let connection = |who: usize| ConnectionId::from(CONNECTIONS[who]);
     let stale = |exact: bool| if exact { floor.epoch } else { floor.epoch.wrapping_sub(1) };
     match *op {
         Op::Take(who, over) => take_over(floor, CONNECTIONS[who], over.then_some(floor.epoch), now_ms, rules),
         Op::Release(who, exact) => {
             let request = Request::Release {
-                connection: &connection(who),
+                owner: &owner(CONNECTIONS[who]),
                 epoch: exact.then_some(floor.epoch),
                 cause: FloorCause::Released,
             };
             transition(floor.clone(), request, now_ms, rules)
         }
         Op::Renew(who, exact) => {
-            let request = Request::Renew { connection: &connection(who), epoch: stale(exact) };
+            let request = Request::Renew { owner: &owner(CONNECTIONS[who]), epoch: stale(exact) };
             transition(floor.clone(), request, now_ms, rules)
         }
         Op::Expire => expire(floor, now_ms, rules),

@@ -114,6 +114,26 @@ local function free(floor, cause)
     return change(floor, nil, cause)
 end
 
+local function is_same_connection(a, b)
+    return a.connection == b.connection and a.user == b.user
+end
+
+-- The floor with the holder's new gateway, if this connection is the holder.
+local function moved(floor, owner)
+    local holder = floor.holder
+    if holder and is_same_connection(holder, owner) and holder.gateway ~= owner.gateway then
+        holder.gateway = owner.gateway
+        save_floor(floor)
+    end
+    return floor
+end
+
+-- The fence: a connection that has moved on is not the old gateway's any more.
+local function is_held_through(floor, owner)
+    local holder = floor.holder
+    return holder and is_same_connection(holder, owner) and holder.gateway == owner.gateway
+end
+
 local function extend(floor)
     floor.holder.lease = longest_lease(floor.holder.taken)
     save_floor(floor)

@@ -48,11 +48,17 @@ local function remove_member(owner, action)
     end
 end
 
-local function leave_floor(connection)
+local function leave_floor(owner)
     local floor = current_floor()
-    if floor.holder and floor.holder.connection == connection then
+    if is_held_through(floor, owner) then
         free(floor, 'left')
     end
+end
+
+-- Who a connection is here; nil: no member.
+local function member_of(connection)
+    local json = redis.call('HGET', KEYS[3], connection)
+    return json and cjson.decode(json)
 end
 
 -- The members that a gateway has here, in the order of their connections: what a script does must not hang on the order

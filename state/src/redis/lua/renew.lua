@@ -1,13 +1,13 @@
 -- The holder's gateway still has it on the line. After channel.lua.
 --
--- ARGV[4] connection  ARGV[5] epoch
+-- ARGV[4] user  ARGV[5] connection  ARGV[6] gateway  ARGV[7] epoch
 --
 -- Answers 'renewed' or 'unchanged', with the floor.
 
 local floor = current_floor()
-local holder = floor.holder
-if holder and holder.connection == ARGV[4] and ARGV[5] == text(floor.epoch)
-    and longest_lease(holder.taken) > now_ms then
+local owner = { user = ARGV[4], connection = ARGV[5], gateway = ARGV[6] }
+if is_held_through(floor, owner) and ARGV[7] == text(floor.epoch)
+    and longest_lease(floor.holder.taken) > now_ms then
     return answer('renewed', extend(floor))
 end
 return answer('unchanged', floor)

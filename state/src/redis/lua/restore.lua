@@ -12,7 +12,7 @@ for _, owner in ipairs(there) do
 end
 for _, owner in ipairs(members_of(ARGV[4])) do
     if not is_there[owner.connection] then
-        leave_floor(owner.connection)
+        leave_floor(owner)
         remove_member(owner, 'disconnected')
     end
 end

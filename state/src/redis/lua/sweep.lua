@@ -17,7 +17,7 @@ if floor.holder and floor.holder.gateway == ARGV[4] and is_over(floor.holder) th
 end
 local members = members_of(ARGV[4])
 for _, owner in ipairs(members) do
-    leave_floor(owner.connection)
+    leave_floor(owner)
     remove_member(owner, 'disconnected')
 end
 redis.call('HDEL', KEYS[5], ARGV[4])

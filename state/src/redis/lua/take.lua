@@ -7,15 +7,16 @@
 
 local floor = current_floor()
 local holder = floor.holder
+local owner = { user = ARGV[4], name = ARGV[5], connection = ARGV[6], gateway = ARGV[7] }
 if holder and not is_over(holder) then
-    if holder.connection == ARGV[6] then
-        return answer('renewed', extend(floor))
+    if is_same_connection(holder, owner) then
+        return answer('renewed', extend(moved(floor, owner)))
     end
-    if ARGV[8] ~= text(floor.epoch) or holder.user ~= ARGV[4] then
+    if ARGV[8] ~= text(floor.epoch) or holder.user ~= owner.user then
         return answer('busy', floor)
     end
 end
 return answer('granted', change(floor, {
-    user = ARGV[4], name = ARGV[5], connection = ARGV[6], gateway = ARGV[7],
+    user = owner.user, name = owner.name, connection = owner.connection, gateway = owner.gateway,
     taken = now_ms, lease = longest_lease(now_ms),
 }, 'taken'))

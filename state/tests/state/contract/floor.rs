@@ -69,8 +69,8 @@ pub(crate) async fn a_release_is_announced_once_with_its_cause<H: Harness>() {
     let mut bus = state.listen().await;
     for cause in [FloorCause::Released, FloorCause::Silent, FloorCause::NodeFailed] {
         let taken = state.granted("alice.1").await;
-        let (lobby, connection) = (lobby(), "alice.1".into());
-        let release = || state.release_floor(&lobby, &connection, Some(taken.epoch), cause);
+        let (lobby, alice) = (lobby(), owner("alice.1"));
+        let release = || state.release_floor(&lobby, &alice, Some(taken.epoch), cause);
         let (free, freed) = release().await.expect("available");
         assert!(freed);
         assert!(free.holder.is_none() && free.epoch > taken.epoch);
@@ -139,7 +139,7 @@ pub(crate) async fn channels_do_not_disturb_each_other<H: Harness>() {
         let taken = state.take_floor(&stage, &owner(speaker), None).await.expect("available");
         assert!(matches!(taken, Taken::Granted { renewed: false, .. }));
         let (_, freed) =
-            state.release_floor(&stage, &speaker.into(), None, FloorCause::Released).await.expect("available");
+            state.release_floor(&stage, &owner(speaker), None, FloorCause::Released).await.expect("available");
         assert!(freed);
     }
     assert_eq!(state.look().await, lobby);

@@ -153,7 +153,7 @@ async fn a_cluster_loses_a_master() {
         assert!(Instant::now() < patience, "not heard: {unheard:?}");
         for channel in &unheard {
             let alice = owner("alice.1");
-            let released = state.release_floor(channel, &alice.connection, None, FloorCause::Released).await;
+            let released = state.release_floor(channel, &alice, None, FloorCause::Released).await;
             released.expect("available");
             state.take_floor(channel, &alice, None).await.expect("available");
         }

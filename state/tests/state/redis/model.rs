@@ -106,7 +106,7 @@ async fn by_state<S: State>(state: &S, op: &Op, last: u64) -> Said {
         }
         Op::Release(who, exact, cause) => {
             let epoch = exact.map(|exact| named(last, exact));
-            let released = state.release_floor(&lobby(), &CONNECTIONS[who].into(), epoch, cause).await;
+            let released = state.release_floor(&lobby(), &owner(CONNECTIONS[who]), epoch, cause).await;
             let (floor, freed) = released.expect("available");
             Said::Released(floor, freed)
         }
@@ -126,11 +126,11 @@ fn by_rules(floor: &Floor, op: &Op, now_ms: u64, rules: &FloorRules) -> Outcome 
         }
         Op::Release(who, exact, cause) => {
             let epoch = exact.map(|exact| named(last, exact));
-            let request = Request::Release { connection: &CONNECTIONS[who].into(), epoch, cause };
+            let request = Request::Release { owner: &owner(CONNECTIONS[who]), epoch, cause };
             transition(floor, request, now_ms, rules)
         }
         Op::Renew(who, exact) => {
-            let request = Request::Renew { connection: &CONNECTIONS[who].into(), epoch: named(last, exact) };
+            let request = Request::Renew { owner: &owner(CONNECTIONS[who]), epoch: named(last, exact) };
             transition(floor, request, now_ms, rules)
         }
         Op::Expire => transition(floor, Request::Expire, now_ms, rules),
