@@ -1,6 +1,7 @@
 //! One peer connection of the `webrtc` crate, set up as a browser sets up its own: Opus, the usual header extensions,
 //! negative acknowledgements, reports.
 
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +23,7 @@ use webrtc::peer_connection::{
 };
 
 use crate::rtcp::Deliver;
+use crate::sdp::Server;
 
 /// The client's role in the DTLS handshake.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -98,7 +100,8 @@ impl std::fmt::Debug for Peer {
 }
 
 impl Peer {
-    pub(crate) async fn new(options: &Options, on_track: OnTrack) -> Result<Self> {
+    /// A connection from the address from which this machine reaches the server's first candidate.
+    pub(crate) async fn new(options: &Options, server: &Server, on_track: OnTrack) -> Result<Self> {
         let provider = crypto::default_provider()?;
         let certificate = RTCCertificate::generate(
             provider.crypto(),
@@ -129,7 +132,7 @@ impl Peer {
             .with_interceptor_registry(registry)
             .with_setting_engine(settings.build())
             .with_handler(Arc::new(Handler { state: state_sender, on_track }))
-            .with_udp_addrs(vec!["127.0.0.1:0"]);
+            .with_udp_addrs(vec![own_address(server)?]);
         let connection = Box::pin(builder.build()).await?;
         Ok(Self { connection: Arc::new(connection), state, fingerprint })
     }
@@ -151,6 +154,14 @@ impl Peer {
     pub(crate) async fn close(&self) -> Result<()> {
         Ok(self.connection.close().await?)
     }
+}
+
+/// Connecting a UDP socket sends nothing: it asks for the route.
+fn own_address(server: &Server) -> Result<SocketAddr> {
+    let candidate = server.candidates.first().context("a server has a candidate")?;
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(candidate)?;
+    Ok(SocketAddr::new(socket.local_addr()?.ip(), 0))
 }
 
 /// The codec as the client declares it.

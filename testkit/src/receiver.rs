@@ -54,7 +54,7 @@ impl RecvTransport {
         let on_track = Box::new(move |track: Arc<dyn TrackRemote>| {
             tokio::spawn(listen(track, Arc::clone(&to), Arc::clone(&seen)));
         });
-        let peer = Peer::new(&options, on_track).await?;
+        let peer = Peer::new(&options, &server, on_track).await?;
         Ok(Self { peer, server, options, streams: Vec::new(), ears, tracks })
     }
 

@@ -35,7 +35,7 @@ pub struct SendTransport {
 impl SendTransport {
     /// A transport towards this server. Nothing is sent before the first [`Self::add_microphone`].
     pub async fn new(server: Server, options: Options) -> Result<Self> {
-        Ok(Self { peer: Peer::new(&options, Box::new(|_| {})).await?, server, options })
+        Ok(Self { peer: Peer::new(&options, &server, Box::new(|_| {})).await?, server, options })
     }
 
     /// The SHA-256 fingerprint of the client's certificate.
