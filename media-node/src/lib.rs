@@ -3,45 +3,67 @@
 //! A role as a library: [`MediaNode::bind`] opens everything before anything runs, so that a test asks for port 0 and reads
 //! it back. It knows transports, producers, consumers, channels and floors; it never sees a token or a role.
 
+mod clock;
 mod config;
 mod events;
+mod grace;
 pub mod io;
+mod mesh;
+mod registration;
 mod service;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-pub use config::Config;
+pub use config::{ClusterConfig, Config};
+pub use mesh::{Dial, Mesh, RelayClient, relay_client};
 pub use service::Service;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use voiceping_engine::Identity;
 use voiceping_proto::media::v1::IceCandidate;
 use voiceping_proto::media::v1::media_node_server::MediaNodeServer;
+use voiceping_proto::media::v1::relay_server::RelayServer;
+use voiceping_state::{Node, NodeId, Store};
 
-use crate::events::Watchers;
+use crate::clock::Clock;
+use crate::events::Events;
+use crate::registration::Registration;
 use crate::worker::Worker;
+
+/// How often a draining node looks whether it is empty.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A running media node.
 #[derive(Debug)]
 pub struct MediaNode {
+    id: NodeId,
     service: Service,
+    mesh: Mesh,
+    events: Arc<Events>,
     local_addrs: Vec<SocketAddr>,
+    /// The first bound address of each worker.
+    first_addrs: Vec<SocketAddr>,
     workers: Vec<Worker>,
     threads: Vec<JoinHandle<()>>,
-    watchers: Arc<Watchers>,
+    /// What [`Self::join`] has started, and what ends it.
+    tasks: TaskTracker,
+    end: CancellationToken,
 }
 
 impl MediaNode {
-    /// Binds the sockets and starts the workers.
+    /// Binds the sockets and starts the workers. The node serves those who call it, and is in no registry.
     pub fn bind(config: Config) -> Result<Self> {
         let announced = config.announced()?;
         let addresses = config.bind_addresses(&announced);
         let mut sockets = Vec::new();
         let mut candidates = Vec::new();
         let mut local_addrs = Vec::new();
+        let mut first_addrs = Vec::new();
         for worker in 0..config.workers() {
             let mut port = match config.media_listen.port() {
                 0 => 0,
@@ -57,6 +79,9 @@ impl MediaNode {
                 })?;
                 let bound = socket.local_addr().context("a bound socket has an address")?;
                 port = bound.port(); // all of a worker's addresses share the port
+                if of_worker.is_empty() {
+                    first_addrs.push(bound);
+                }
                 local_addrs.push(bound);
                 of_worker.push(socket);
             }
@@ -65,18 +90,33 @@ impl MediaNode {
         }
         let identity = Identity::generate()?;
         let fingerprint = identity.fingerprint();
-        let engine = voiceping_engine::Config::new(identity, (Instant::now(), SystemTime::now()));
-        let watchers = Arc::new(Watchers::default());
-        let (workers, threads) = worker::start(sockets, &engine, &watchers)?;
-        let node_id = format!("{:016x}", rand::random::<u64>());
-        tracing::info!(%node_id, ?local_addrs, ?announced, "media node listens");
-        let service = Service::new(node_id, workers.clone(), candidates, fingerprint, Arc::clone(&watchers));
-        Ok(Self { service, local_addrs, workers, threads, watchers })
+        let clock = Clock::start();
+        let engine = voiceping_engine::Config::new(identity, clock.origin());
+        let id = format!("{:016x}", rand::random::<u64>());
+        let events = Arc::new(Events::new(id.clone(), clock));
+        let (workers, threads) = worker::start(sockets, &engine, &events)?;
+        tracing::info!(node_id = id, ?local_addrs, ?announced, "media node listens");
+        let service =
+            Service::new(id.clone(), clock, workers.clone(), candidates, fingerprint, Arc::clone(&events));
+        let id = NodeId::from(id);
+        let mesh = Mesh::new(id.clone(), workers.clone(), Arc::clone(&events));
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        Ok(Self { id, service, mesh, events, local_addrs, first_addrs, workers, threads, tasks, end })
     }
 
-    /// The gRPC service, to be served over the network or called in this process.
+    /// The gRPC service for gateways, to be served over the network or called in this process.
     pub fn service(&self) -> MediaNodeServer<Service> {
         MediaNodeServer::new(self.service.clone())
+    }
+
+    /// The gRPC service for other media nodes.
+    pub fn relay_service(&self) -> RelayServer<Mesh> {
+        RelayServer::new(self.mesh.clone())
+    }
+
+    /// The node's id: random, of this process alone.
+    pub fn id(&self) -> &NodeId {
+        &self.id
     }
 
     /// The bound UDP addresses.
@@ -84,9 +124,46 @@ impl MediaNode {
         &self.local_addrs
     }
 
-    /// Ends the event streams, then the workers.
+    /// Makes the node one among others: subscribes to those in the registry, then registers at `address`, where its
+    /// services are served already, and stays registered. Returns when gateways can find it, or when the state is away,
+    /// and then it keeps trying. From here on clients of gateways that are gone for too long are closed.
+    pub async fn join(&self, config: ClusterConfig, store: Store, address: String, dial: Dial) -> Result<()> {
+        self.mesh.join(address.clone(), config.relay_addresses(&self.first_addrs), dial)?;
+        let ClusterConfig { region, capacity, gateway_grace, .. } = config;
+        let (workers, events) = (self.workers.clone(), Arc::clone(&self.events));
+        self.tasks.spawn(grace::keep(gateway_grace, workers.clone(), Arc::clone(&events), self.end.clone()));
+        let node = Node { id: self.id.clone(), address, region, capacity, load: 0, draining: false };
+        let mut registration = Registration::new(store, self.mesh.clone(), workers, events, node);
+        registration.renew().await;
+        self.tasks.spawn(registration.keep(self.end.clone()));
+        Ok(())
+    }
+
+    /// Takes nobody new, and tells the gateways to move their clients. Returns when none is left, or after `deadline`.
+    pub async fn drain(&self, deadline: Duration) {
+        self.events.drain(Instant::now() + deadline);
+        let empty = async {
+            let mut look = tokio::time::interval(LOOK);
+            loop {
+                look.tick().await;
+                match worker::usage(&self.workers).await {
+                    Ok(usage) if usage.connections > 0 => {}
+                    _ => return,
+                }
+            }
+        };
+        if tokio::time::timeout(deadline, empty).await.is_err() {
+            tracing::warn!("the deadline has passed; this node ends with clients on it");
+        }
+    }
+
+    /// Leaves the registry, ends the streams of gateways and other nodes, then the workers.
     pub async fn shutdown(self) {
-        self.watchers.close();
+        self.end.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.mesh.close().await;
+        self.events.close();
         for worker in &self.workers {
             worker.stop();
         }

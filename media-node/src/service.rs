@@ -55,6 +55,10 @@ impl Service {
         Self { inner: Arc::new(Inner { node_id, workers, candidates, fingerprint, watchers }) }
     }
 
+    pub(crate) fn node_id(&self) -> &str {
+        &self.inner.node_id
+    }
+
     fn worker_index(&self, connection: &ConnectionId) -> usize {
         let mut hasher = DefaultHasher::new();
         connection.hash(&mut hasher);
