@@ -8,6 +8,7 @@ use slotmap::{SlotMap, new_key_type};
 use crate::floor_output::FloorOutput;
 use crate::id::{ChannelId, ConnectionId, ConsumerId, GatewayId, ProducerId};
 use crate::reception::Reception;
+use crate::relay;
 use crate::rtp::ExtensionIds;
 
 new_key_type! {
@@ -19,6 +20,8 @@ new_key_type! {
     pub struct ConsumerKey;
     /// A transport of one engine.
     pub struct TransportKey;
+    /// A node to which one engine relays.
+    pub struct RelaySlot;
 }
 
 /// See the module.
@@ -28,8 +31,8 @@ pub struct Channel {
     pub id: ChannelId,
     /// The highest epoch seen: a lower one is refused.
     pub epoch: u64,
-    /// Who may speak under that epoch.
-    pub holder: Option<Holder>,
+    /// What is known of the floor under that epoch.
+    pub floor: Floor,
     /// What listeners of this engine hear.
     pub output: FloorOutput,
     /// Listeners, dense, because every packet walks over them.
@@ -40,8 +43,27 @@ pub struct Channel {
     pub producer_by_connection: HashMap<ConnectionId, ProducerKey>,
     /// Other engines of this node that have listeners, a bit each.
     pub peers: u64,
+    /// Other nodes that have listeners.
+    pub relays: Vec<RelaySlot>,
+    /// A number drawn from its id, the same on every node.
+    pub hash: u64,
+    /// When its epoch may be forgotten, if it has become empty.
+    pub retire_at: Option<Instant>,
     /// Packets have been sent to listeners since the last round of reports.
     pub active: bool,
+}
+
+/// What one engine knows of a channel's floor under the channel's epoch.
+#[derive(Debug)]
+pub enum Floor {
+    /// Only the epoch: nobody has spoken yet, or somebody speaks at another node.
+    Unknown,
+    /// The gate is open for this holder, until its end.
+    Held(Holder),
+    /// The end of this holder's gate came. It can be opened anew for the same connection.
+    Expired(Holder),
+    /// A gateway has closed it. It is never opened again under this epoch.
+    Ended,
 }
 
 /// The holder of a channel's floor.
@@ -51,6 +73,8 @@ pub struct Holder {
     pub connection: ConnectionId,
     /// Who is told about the talk's media.
     pub gateway: GatewayId,
+    /// When the gate closes by itself.
+    pub valid_until: Instant,
     /// When the talk's newest packet passed the gate here; `None`: none did.
     pub last_packet: Option<Instant>,
 }
@@ -59,26 +83,49 @@ impl Channel {
     /// An empty channel.
     pub fn new(id: ChannelId, first_timestamp: u32) -> Self {
         Self {
+            hash: relay::hash(id.as_str()),
             id,
             epoch: 0,
-            holder: None,
+            floor: Floor::Unknown,
             output: FloorOutput::new(first_timestamp),
             consumers: SlotMap::with_key(),
             consumer_by_connection: HashMap::new(),
             producer_by_connection: HashMap::new(),
             peers: 0,
+            relays: Vec::new(),
+            retire_at: None,
             active: false,
         }
     }
 
-    /// Whether this connection may speak.
-    pub fn is_holder(&self, connection: &ConnectionId) -> bool {
-        self.holder.as_ref().is_some_and(|holder| holder.connection == *connection)
+    /// Whose gate is open. The gate's end may have come, if its timer has not been handled yet.
+    pub fn holder(&self) -> Option<&Holder> {
+        match &self.floor {
+            Floor::Held(holder) => Some(holder),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub fn holder_mut(&mut self) -> Option<&mut Holder> {
+        match &mut self.floor {
+            Floor::Held(holder) => Some(holder),
+            _ => None,
+        }
+    }
+
+    /// Until when this connection may speak.
+    pub fn open_until(&self, connection: &ConnectionId) -> Option<Instant> {
+        self.holder().filter(|holder| holder.connection == *connection).map(|holder| holder.valid_until)
     }
 
     /// Whether nothing but the epoch would be lost with it.
     pub fn is_empty(&self) -> bool {
-        self.holder.is_none() && self.consumers.is_empty() && self.producer_by_connection.is_empty() && self.peers == 0
+        self.holder().is_none()
+            && self.consumers.is_empty()
+            && self.producer_by_connection.is_empty()
+            && self.peers == 0
+            && self.relays.is_empty()
     }
 }
 
@@ -155,8 +202,8 @@ pub struct Producer {
     pub parameters: Vec<(String, String)>,
     /// Whether lost packets may be asked for.
     pub nack: bool,
-    /// The gate: whether its connection holds the floor.
-    pub open: bool,
+    /// The gate: until when its connection may speak. Packets at that instant and later do not pass.
+    pub open_until: Option<Instant>,
     /// The newest sequence number that was authentic.
     pub last_authentic: Option<u16>,
     /// What its client is told in receiver reports.

@@ -1,8 +1,11 @@
 //! The engine itself: what it holds, and which part of it a datagram, a command or a timer goes to.
 
+mod connection;
 mod control;
+mod floor;
 mod forward;
 mod ice;
+mod relay;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
@@ -12,13 +15,16 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use slotmap::SlotMap;
 
+pub use connection::Adopted;
 pub use control::{
     ConsumerParameters, NewConsumer, NewProducer, NewTransport, ProducerParameters, TransportParameters,
 };
+pub use floor::{FloorActivity, GateChange, GateClosed, GateEvent, NewHolder};
 
-use crate::channel::{Channel, ChannelKey, ConsumerKey, Producer, ProducerKey, TransportKey};
+use crate::channel::{Channel, ChannelKey, ConsumerKey, Producer, ProducerKey, RelaySlot, TransportKey};
 use crate::dtls::Identity;
-use crate::id::{ChannelId, ConnectionId, ConsumerId, GatewayId, ProducerId, TransportId};
+use crate::id::{ChannelId, ConnectionId, ConsumerId, GatewayId, ProducerId, RelayId, TransportId};
+use crate::relay::{FIRST_BYTE, Incoming, Outgoing};
 use crate::timers::{Timer, Timers};
 use crate::transport::{Path, Transport};
 
@@ -95,6 +101,11 @@ pub enum Event {
     Gateway(GatewayId, GatewayEvent),
     /// For the other engines of the node: whether this one has listeners on the channel.
     Listening(ChannelId, bool),
+    /// For the other engines of the node: a talk from another node has this epoch, newer than what was known here. They
+    /// are told with [`Engine::adopt_epoch`], so that a gate that one of them may have open is closed.
+    NewerEpoch(ChannelId, u64),
+    /// For the log.
+    Gate(GateEvent),
 }
 
 /// What a gateway is told.
@@ -123,18 +134,11 @@ pub enum ClosedReason {
     CloseNotify,
 }
 
-/// How long a holder has been silent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FloorActivity {
-    /// The channel's epoch.
-    pub epoch: u64,
-    /// `None`: no packet of the holder has passed here.
-    pub silent_for: Option<Duration>,
-}
-
 /// What an engine holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
+    /// Connections that have transports.
+    pub connections: usize,
     /// Transports.
     pub transports: usize,
     /// Producers.
@@ -157,6 +161,13 @@ pub struct Engine {
     consumer_by_id: HashMap<ConsumerId, (ChannelKey, ConsumerKey)>,
     channel_by_id: HashMap<ChannelId, ChannelKey>,
     transports_by_connection: HashMap<ConnectionId, Vec<TransportKey>>,
+    /// Nodes that have asked for talks from here.
+    relays: SlotMap<RelaySlot, Outgoing>,
+    relay_by_id: HashMap<RelayId, RelaySlot>,
+    /// No relay that is added may count from below this: see [`Outgoing`].
+    relay_counter: u64,
+    /// Nodes whose talks this one has asked for.
+    incoming_by_session: HashMap<u32, Incoming>,
     timers: Timers,
     events: VecDeque<Event>,
     /// Channels with packets since the last reports, and producers likewise; empty when nobody talks.
@@ -166,6 +177,8 @@ pub struct Engine {
     reports_scheduled: bool,
     /// Scratch for the normal form of the packet at hand.
     normal_form: Vec<u8>,
+    /// Scratch for what was in the relayed datagram at hand.
+    relayed: Vec<u8>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -190,6 +203,10 @@ impl Engine {
             consumer_by_id: HashMap::new(),
             channel_by_id: HashMap::new(),
             transports_by_connection: HashMap::new(),
+            relays: SlotMap::with_key(),
+            relay_by_id: HashMap::new(),
+            relay_counter: 0,
+            incoming_by_session: HashMap::new(),
             timers: Timers::default(),
             events: VecDeque::new(),
             active_channels: Vec::new(),
@@ -197,11 +214,12 @@ impl Engine {
             report_round: 0,
             reports_scheduled: false,
             normal_form: Vec::new(),
+            relayed: Vec::new(),
         }
     }
 
-    /// A datagram came. Demultiplexed by its first byte (RFC 7983 section 7); anything that is not STUN must come from an
-    /// address that has passed a check.
+    /// A datagram came. Demultiplexed by its first byte (RFC 7983 section 7, which leaves 192 to 255 free); what comes from a
+    /// client and is not STUN must come from an address that has passed a check, what comes from a node must be sealed.
     pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
         match datagram {
             [0..=3, ..] => self.handle_stun(now, path, datagram, out),
@@ -209,6 +227,7 @@ impl Engine {
             // RFC 5761 section 4: payload types 64 to 95 with the marker bit are RTCP packet types
             [128..=191, 192..=223, ..] => self.handle_rtcp(now, path, datagram, out),
             [128..=191, ..] => self.handle_rtp(now, path, datagram, out),
+            [FIRST_BYTE, ..] => self.handle_relay_datagram(now, datagram, out),
             _ => {}
         }
     }
@@ -220,7 +239,8 @@ impl Engine {
                 Timer::Ice(key) => self.check_ice(now, key),
                 Timer::Dtls(key) => self.dtls_timeout(now, key, out),
                 Timer::Silence(key, epoch) => self.check_silence(now, key, epoch),
-                Timer::Retire(key) => self.retire(key),
+                Timer::Gate(key, epoch) => self.check_gate(now, key, epoch),
+                Timer::Retire(key) => self.retire(now, key),
                 Timer::Reports => self.send_reports(now, out),
             }
         }
@@ -239,6 +259,7 @@ impl Engine {
     /// What the engine holds now.
     pub fn usage(&self) -> Usage {
         Usage {
+            connections: self.transports_by_connection.len(),
             transports: self.transports.len(),
             producers: self.producers.len(),
             consumers: self.consumer_by_id.len(),
@@ -261,13 +282,17 @@ impl Engine {
 
     /// Schedules the end of a channel that has become empty.
     fn retire_if_empty(&mut self, now: Instant, key: ChannelKey) {
-        if self.channels.get(key).is_some_and(Channel::is_empty) {
-            self.timers.set(now + self.config.retire_after, Timer::Retire(key));
+        if let Some(channel) = self.channels.get_mut(key).filter(|channel| channel.is_empty()) {
+            let at = now + self.config.retire_after;
+            channel.retire_at = Some(at);
+            self.timers.set(at, Timer::Retire(key));
         }
     }
 
-    fn retire(&mut self, key: ChannelKey) {
-        if self.channels.get(key).is_some_and(Channel::is_empty)
+    fn retire(&mut self, now: Instant, key: ChannelKey) {
+        // It may have been in use since the timer was set: then the one that was set afterwards counts.
+        let due = |channel: &Channel| channel.is_empty() && channel.retire_at.is_some_and(|at| at <= now);
+        if self.channels.get(key).is_some_and(due)
             && let Some(channel) = self.channels.remove(key)
         {
             self.channel_by_id.remove(&channel.id);

@@ -1,7 +1,8 @@
 //! Ids as types of their own; like those of the state, with which the engine shares nothing, on purpose. Those given by
 //! gateways (channel, connection, gateway) are opaque; transport, producer and consumer ids are made by the engine. All
-//! are cheap to clone.
+//! are cheap to clone, and maps by them can be asked with plain text.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,6 +28,12 @@ macro_rules! id {
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
                 Self(text.into())
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 
@@ -68,3 +75,7 @@ id! {
     /// A stream to a client.
     ConsumerId
 }
+
+/// A node to which talks are relayed. The worker counts: one for each time that a node subscribes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelayId(pub u64);

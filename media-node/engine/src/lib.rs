@@ -15,6 +15,7 @@ mod engine;
 pub mod floor_output;
 pub mod id;
 pub mod reception;
+pub mod relay;
 pub mod rtp;
 pub mod srtp;
 pub mod stun;
@@ -23,7 +24,9 @@ pub mod transport;
 
 pub use dtls::{Fingerprint, Identity, Role};
 pub use engine::{
-    ClosedReason, Config, ConsumerParameters, Engine, Error, Event, FloorActivity, GatewayEvent, NewConsumer,
-    NewProducer, NewTransport, Outbound, ProducerParameters, TransportParameters, Usage,
+    Adopted, ClosedReason, Config, ConsumerParameters, Engine, Error, Event, FloorActivity, GateChange, GateClosed,
+    GateEvent, GatewayEvent, NewConsumer, NewHolder, NewProducer, NewTransport, Outbound, ProducerParameters,
+    TransportParameters, Usage,
 };
-pub use transport::Path;
+pub use relay::{RelayKey, RelayOut};
+pub use transport::{Direction, Path};

@@ -15,6 +15,8 @@ pub(crate) enum Timer {
     Dtls(TransportKey),
     /// The holder under this epoch may have been silent for too long.
     Silence(ChannelKey, u64),
+    /// The gate under this epoch may have come to its end.
+    Gate(ChannelKey, u64),
     /// An empty channel's epoch may be forgotten.
     Retire(ChannelKey),
     /// Sender and receiver reports.

@@ -23,6 +23,15 @@ pub struct Path {
     pub remote: SocketAddr,
 }
 
+/// Which way a transport's streams go, as its client sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The client sends.
+    Send,
+    /// The client receives.
+    Recv,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Transport {
@@ -32,6 +41,8 @@ pub struct Transport {
     pub connection: ConnectionId,
     /// Who is told what happens to it.
     pub gateway: GatewayId,
+    /// What it was opened for.
+    pub direction: Direction,
     /// Our ICE username fragment.
     pub ufrag: String,
     /// Our ICE password.
@@ -69,8 +80,7 @@ impl Transport {
     /// A transport that waits for its client.
     pub fn new(
         id: TransportId,
-        connection: ConnectionId,
-        gateway: GatewayId,
+        (connection, gateway, direction): (ConnectionId, GatewayId, Direction),
         (ufrag, password): (String, String),
         rtcp_ssrc: u32,
         now: Instant,
@@ -79,6 +89,7 @@ impl Transport {
             id,
             connection,
             gateway,
+            direction,
             ufrag,
             password,
             paths: Vec::new(),

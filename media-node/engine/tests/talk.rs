@@ -180,11 +180,11 @@ fn a_listener_that_leaves_hears_nothing_more_and_its_channel_neighbours_do() {
     sim.set_floor("c", 1, Some("alice")).expect("first");
     sim.talk(alice, 3);
     let connection = sim.clients[carol].connection.clone();
-    sim.engine.close_connection(sim.now, &connection, Some(&"c".into()), &mut sim.out);
+    sim.engine.close_connection(sim.now, &connection, Some(&"c".into()), None, &mut sim.out);
     sim.talk(alice, 3);
     assert_eq!((sim.clients[carol].received.len(), sim.clients[bob].received.len()), (3, 6));
     assert_eq!(sim.engine.usage().transports, 3, "it left a channel, it did not go");
-    sim.engine.close_connection(sim.now, &connection, None, &mut sim.out);
+    sim.engine.close_connection(sim.now, &connection, None, None, &mut sim.out);
     assert_eq!(sim.engine.usage().transports, 2);
 }
 
@@ -226,7 +226,7 @@ fn the_gateway_hears_when_a_talk_begins_and_when_it_falls_silent() {
     assert_eq!(sim.events.len(), 2, "said once");
     sim.talk(alice, 1);
     assert_eq!(sim.events[2..], [GatewayEvent::FloorMediaStarted("c".into(), 7)]);
-    sim.engine.close_connection(sim.now, &"alice".into(), None, &mut sim.out);
+    sim.engine.close_connection(sim.now, &"alice".into(), None, None, &mut sim.out);
     sim.drain();
     assert_eq!(sim.events[3..], [GatewayEvent::FloorMediaStopped("c".into(), 7)], "the speaker is gone");
 }
@@ -379,9 +379,9 @@ fn a_talk_crosses_to_peers_that_listen_and_to_no_others() {
     let (_, channel, epoch, packet) = &relayed[0];
     other.engine.handle_relayed(other.now, channel, *epoch, packet, &mut other.out);
     other.run_for(FRAME);
-    assert!(other.clients[dave].received.is_empty(), "it has not heard of that floor");
-    other.set_floor("c", 5, Some("alice")).expect("first");
-    for (_, channel, epoch, packet) in &relayed {
+    assert_eq!(other.clients[dave].heard("alice"), [0], "its epoch is news");
+    other.set_floor("c", 5, Some("alice")).expect("the same talk");
+    for (_, channel, epoch, packet) in &relayed[1..] {
         other.engine.handle_relayed(other.now, channel, *epoch, packet, &mut other.out);
     }
     other.run_for(FRAME);

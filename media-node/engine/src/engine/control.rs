@@ -1,18 +1,18 @@
-//! What gateways ask for: transports, producers, consumers, floors. Each checks that what it names belongs to the connection
-//! that it names, and repeating each is harmless.
+//! What gateways ask for: transports, producers, consumers. Each checks that what it names belongs to the connection
+//! that it names, and repeating each is harmless. Floors are in `floor.rs`, whole connections in `connection.rs`.
 
 use std::time::Instant;
 
 use rand::RngExt;
 
-use super::{Engine, Error, Event, FloorActivity, Outbound};
-use crate::channel::{ChannelKey, Consumer, ConsumerKey, Holder, Producer, ProducerKey, TransportKey};
+use super::{Engine, Error, Event, Outbound};
+use crate::channel::{ChannelKey, Consumer, ConsumerKey, Producer, ProducerKey, TransportKey};
 use crate::dtls::{Fingerprint, Role};
 use crate::id::{ChannelId, ConnectionId, ConsumerId, GatewayId, ProducerId, TransportId};
 use crate::reception::Reception;
 use crate::rtp::ExtensionIds;
 use crate::timers::Timer;
-use crate::transport::Transport;
+use crate::transport::{Direction, Transport};
 
 /// What a client must know to reach a new transport. The addresses are the node's business.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct NewTransport {
     pub gateway: GatewayId,
     /// Whose it is.
     pub connection: ConnectionId,
+    /// Which way its streams go. Only remembered, for whoever adopts the connection.
+    pub direction: Direction,
 }
 
 /// A stream that a client is going to send.
@@ -108,8 +110,7 @@ impl Engine {
         let password = format!("{:032x}", self.rng.random::<u128>());
         let transport = Transport::new(
             id.clone(),
-            new.connection,
-            new.gateway,
+            (new.connection, new.gateway, new.direction),
             (ufrag.clone(), password.clone()),
             self.rng.random(),
             now,
@@ -176,7 +177,7 @@ impl Engine {
             self.remove_producer(now, key, self.producers.get(key).is_none_or(|old| old.channel != channel_key));
         }
         let id = ProducerId::from(self.random_id());
-        let open = self.channels[channel_key].is_holder(&new.connection);
+        let open_until = self.channels[channel_key].open_until(&new.connection);
         let key = self.producers.insert(Producer {
             id: id.clone(),
             connection: new.connection.clone(),
@@ -187,7 +188,7 @@ impl Engine {
             extension_ids: new.extension_ids,
             parameters: new.parameters,
             nack: new.nack,
-            open,
+            open_until,
             last_authentic: None,
             reception: Reception::default(),
         });
@@ -296,93 +297,12 @@ impl Engine {
         }
     }
 
-    /// Closes what a connection has on one channel, or everything.
-    pub fn close_connection(
-        &mut self,
-        now: Instant,
-        connection: &ConnectionId,
-        channel: Option<&ChannelId>,
-        out: &mut impl Outbound,
-    ) {
-        let Some(channel) = channel else {
-            for key in self.transports_by_connection.get(connection).cloned().unwrap_or_default() {
-                self.close(now, key, out);
-            }
-            return;
-        };
-        let Some(&key) = self.channel_by_id.get(channel) else { return };
-        if let Some(&producer) = self.channels[key].producer_by_connection.get(connection) {
-            self.remove_producer(now, producer, true);
-        }
-        if let Some(&consumer) = self.channels[key].consumer_by_connection.get(connection) {
-            self.remove_consumer(now, key, consumer);
-        }
-    }
-
-    /// Says who may speak on a channel: the gate of everybody else is closed when this returns.
-    pub fn set_floor(
-        &mut self,
-        now: Instant,
-        id: &ChannelId,
-        epoch: u64,
-        holder: Option<(ConnectionId, GatewayId)>,
-    ) -> Result<(), Error> {
-        let key = self.channel(id);
-        let channel = &mut self.channels[key];
-        if epoch < channel.epoch {
-            return Err(Error::Conflict("a newer epoch has been seen"));
-        }
-        if epoch == channel.epoch {
-            // One epoch is one decision. It can only be repeated, or ended: never be given to somebody else.
-            match (&channel.holder, &holder) {
-                (Some(known), Some((connection, _))) if known.connection == *connection => return Ok(()),
-                (_, Some(_)) => return Err(Error::Conflict("the epoch has another holder, or has ended")),
-                _ => {}
-            }
-        }
-        channel.epoch = epoch;
-        let before = channel.holder.take();
-        channel.holder = holder.map(|(connection, gateway)| Holder { connection, gateway, last_packet: None });
-        for (connection, open) in [
-            (before.as_ref().map(|before| &before.connection), false),
-            (channel.holder.as_ref().map(|holder| &holder.connection), true),
-        ] {
-            let producer = connection.and_then(|connection| channel.producer_by_connection.get(connection));
-            if let Some(producer) = producer.and_then(|key| self.producers.get_mut(*key)) {
-                producer.open = open;
-                if !open {
-                    producer.reception.skip();
-                }
-            }
-        }
-        self.retire_if_empty(now, key);
-        Ok(())
-    }
-
-    /// How long the holder of a channel's floor has been silent here.
-    pub fn floor_activity(&self, now: Instant, id: &ChannelId) -> FloorActivity {
-        let Some(channel) = self.channel_by_id.get(id).map(|key| &self.channels[*key]) else {
-            return FloorActivity { epoch: 0, silent_for: None };
-        };
-        let last_packet = channel.holder.as_ref().and_then(|holder| holder.last_packet);
-        FloorActivity { epoch: channel.epoch, silent_for: last_packet.map(|at| now.saturating_duration_since(at)) }
-    }
-
-    /// Says whether another engine of this node has listeners on a channel.
-    pub fn set_peer_listening(&mut self, now: Instant, id: &ChannelId, peer: u32, listening: bool) {
-        let key = self.channel(id);
-        let bit = 1 << peer;
-        let channel = &mut self.channels[key];
-        channel.peers = if listening { channel.peers | bit } else { channel.peers & !bit };
-        self.retire_if_empty(now, key);
-    }
-
     fn transport(&self, connection: &ConnectionId, id: &TransportId) -> Result<TransportKey, Error> {
         let key = self.transport_by_id.get(id).copied();
         key.filter(|key| self.transports[*key].connection == *connection).ok_or(Error::NotFound("transport"))
     }
 
-    fn close(&mut self, now: Instant, key: TransportKey, out: &mut impl Outbound) {
+    pub(super) fn close(&mut self, now: Instant, key: TransportKey, out: &mut impl Outbound) {
         if let Some(mut transport) = self.remove_transport(now, key)
             && let (Some(association), Some(path)) = (&mut transport.association, transport.selected)
         {
@@ -417,13 +337,13 @@ impl Engine {
     }
 
     /// `silences`: whether the talk that comes from it, if one does, has thereby fallen silent.
-    fn remove_producer(&mut self, now: Instant, key: ProducerKey, silences: bool) {
+    pub(super) fn remove_producer(&mut self, now: Instant, key: ProducerKey, silences: bool) {
         let Some(producer) = self.producers.remove(key) else { return };
         self.producer_by_id.remove(&producer.id);
         let transport = &mut self.transports[producer.transport];
         transport.producers.retain(|other| *other != key);
         transport.producer_by_ssrc.retain(|(_, other)| *other != key);
-        if producer.open && silences {
+        if producer.open_until.is_some() && silences {
             self.media_stopped(producer.channel);
         }
         let channel = &mut self.channels[producer.channel];
@@ -433,7 +353,7 @@ impl Engine {
         self.retire_if_empty(now, producer.channel);
     }
 
-    fn remove_consumer(&mut self, now: Instant, channel_key: ChannelKey, key: ConsumerKey) {
+    pub(super) fn remove_consumer(&mut self, now: Instant, channel_key: ChannelKey, key: ConsumerKey) {
         let channel = &mut self.channels[channel_key];
         let Some(consumer) = channel.consumers.remove(key) else { return };
         self.consumer_by_id.remove(&consumer.id);

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::{Engine, GatewayEvent, Outbound};
-use crate::channel::{Channel, ChannelKey, Consumer, ProducerKey, TransportKey};
+use crate::channel::{Channel, ChannelKey, Consumer, Floor, ProducerKey, TransportKey};
 use crate::id::ChannelId;
 use crate::rtp;
 use crate::srtp::Sealer;
@@ -33,7 +33,8 @@ impl Engine {
         };
         let producer = &mut self.producers[key];
         let sequence_number = header.sequence_number();
-        if !producer.open
+        let open = producer.open_until.is_some_and(|end| now < end);
+        if !open
             && let Some(last) = producer.last_authentic
             && sequence_number.wrapping_sub(last).min(last.wrapping_sub(sequence_number)) < ROLLOVER_CHECK
         {
@@ -45,7 +46,7 @@ impl Engine {
             transport.producer_by_ssrc.push((header.ssrc(), key));
         }
         producer.last_authentic = Some(sequence_number);
-        if !producer.open {
+        if !open {
             return;
         }
         let Some(packet) = rtp::Packet::parse(&packet) else { return };
@@ -60,15 +61,18 @@ impl Engine {
         self.note_activity(now, key, channel_key);
 
         let normal_form = std::mem::take(&mut self.normal_form);
-        let channel = &mut self.channels[channel_key];
+        let channel = &self.channels[channel_key];
         if channel.peers != 0 {
             out.relay(channel.peers, &channel.id, channel.epoch, &normal_form);
         }
+        self.relay_to_nodes(channel_key, &normal_form, out);
         self.fan_out(now, channel_key, &normal_form, out);
         self.normal_form = normal_form;
     }
 
-    /// A packet of a talk, in normal form, from another engine of this node.
+    /// A packet of a talk, in normal form, from another engine of this node. It goes to this engine's listeners and no
+    /// further. It has passed a gate; whatever its epoch is tells whether it is still of today: a newer one is adopted, an
+    /// older one is dropped, and one that is the same is heard, even if its gate has been closed since.
     pub fn handle_relayed(
         &mut self,
         now: Instant,
@@ -78,22 +82,24 @@ impl Engine {
         out: &mut impl Outbound,
     ) {
         let Some(&key) = self.channel_by_id.get(channel) else { return };
-        // Passed to this engine before it heard that the floor had moved on, or the other way round: either way not the
-        // packet of the holder that this engine knows.
-        if self.channels[key].epoch == epoch && self.channels[key].holder.is_some() {
+        self.adopt_newer(now, key, epoch);
+        if self.channels[key].epoch == epoch {
             self.fan_out(now, key, packet, out);
         }
     }
 
     /// Sends a packet in normal form to every listener of a channel.
-    fn fan_out(&mut self, now: Instant, key: ChannelKey, packet: &[u8], out: &mut impl Outbound) {
-        let Channel { output, consumers, consumer_by_connection, holder, epoch, active, .. } = &mut self.channels[key];
+    pub(super) fn fan_out(&mut self, now: Instant, key: ChannelKey, packet: &[u8], out: &mut impl Outbound) {
+        let Channel { output, consumers, consumer_by_connection, floor, epoch, active, .. } = &mut self.channels[key];
         if consumers.is_empty() {
             return;
         }
         let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len()) else { return };
         let Some((output_index, packet)) = output.push(now, *epoch, packet) else { return };
-        let holder = holder.as_ref().map(|holder| &holder.connection);
+        let holder = match floor {
+            Floor::Held(holder) => Some(&holder.connection),
+            _ => None,
+        };
         // Nobody hears themselves: a client that keeps its consumer would have its own voice in its ears.
         let own = holder.and_then(|holder| consumer_by_connection.get(holder)).copied();
         let transports = &self.transports;
@@ -156,7 +162,7 @@ impl Engine {
             self.schedule_reports(now);
         }
         let channel_state = &mut self.channels[channel];
-        let Some(holder) = &mut channel_state.holder else { return };
+        let Some(holder) = channel_state.holder_mut() else { return };
         if holder.last_packet.replace(now).is_none() {
             let (gateway, id, epoch) = (holder.gateway.clone(), channel_state.id.clone(), channel_state.epoch);
             self.timers.set(now + self.config.silence, Timer::Silence(channel, epoch));
@@ -166,7 +172,7 @@ impl Engine {
 
     pub(super) fn check_silence(&mut self, now: Instant, key: ChannelKey, epoch: u64) {
         let Some(channel) = self.channels.get(key).filter(|channel| channel.epoch == epoch) else { return };
-        let Some(last_packet) = channel.holder.as_ref().and_then(|holder| holder.last_packet) else { return };
+        let Some(last_packet) = channel.holder().and_then(|holder| holder.last_packet) else { return };
         let deadline = last_packet + self.config.silence;
         if deadline <= now {
             self.media_stopped(key);
@@ -178,7 +184,7 @@ impl Engine {
     /// Tells the holder's gateway that a talk that had begun has fallen silent. Once: the next packet begins it again.
     pub(super) fn media_stopped(&mut self, key: ChannelKey) {
         let channel = &mut self.channels[key];
-        let Some(holder) = &mut channel.holder else { return };
+        let Some(holder) = channel.holder_mut() else { return };
         if holder.last_packet.take().is_some() {
             let (gateway, id, epoch) = (holder.gateway.clone(), channel.id.clone(), channel.epoch);
             self.emit(&gateway, GatewayEvent::FloorMediaStopped(id, epoch));

@@ -24,8 +24,8 @@ use voiceping_engine::id::{ChannelId, ConnectionId, ProducerId};
 use voiceping_engine::rtp::ExtensionIds;
 use voiceping_engine::srtp::Srtp;
 use voiceping_engine::{
-    Config, ConsumerParameters, Engine, Event, GatewayEvent, Identity, NewConsumer, NewProducer, NewTransport,
-    Outbound, Path, Role, TransportParameters,
+    Config, ConsumerParameters, Direction, Engine, Event, GateEvent, GatewayEvent, Identity, NewConsumer, NewHolder,
+    NewProducer, NewTransport, Outbound, Path, Role, TransportParameters,
 };
 
 /// Which way a datagram goes.
@@ -108,12 +108,17 @@ pub struct Sim {
     pub clients: Vec<Client>,
     pub events: Vec<GatewayEvent>,
     pub listening: Vec<(ChannelId, bool)>,
+    pub gates: Vec<GateEvent>,
+    pub newer_epochs: Vec<(ChannelId, u64)>,
     pub rng: StdRng,
     pub fate: Wire,
     pub node: Identity,
     wire: BinaryHeap<InFlight>,
     sequence: u64,
 }
+
+/// The end of a gate, if a test does not say otherwise.
+pub const UNLIMITED: Duration = Duration::from_secs(86_400);
 
 /// One way over the wire, if a test does not say otherwise.
 pub const DELAY: Duration = Duration::from_millis(10);
@@ -131,6 +136,8 @@ impl Sim {
             clients: Vec::new(),
             events: Vec::new(),
             listening: Vec::new(),
+            gates: Vec::new(),
+            newer_epochs: Vec::new(),
             rng,
             fate: Box::new(|_, _, _| vec![DELAY]),
             node,
@@ -159,7 +166,8 @@ impl Sim {
     /// Adds a client whose DTLS parameters have not been delivered yet.
     pub fn silent_client(&mut self, name: &str, role: Role, identity: Identity) -> usize {
         let connection = ConnectionId::from(name);
-        let new = NewTransport { gateway: "gateway".into(), connection: connection.clone() };
+        let direction = Direction::Send;
+        let new = NewTransport { gateway: "gateway".into(), connection: connection.clone(), direction };
         let transport = self.engine.create_transport(self.now, new).expect("room");
         let at = self.clients.len();
         self.clients.push(Client {
@@ -222,7 +230,18 @@ impl Sim {
         epoch: u64,
         holder: Option<&str>,
     ) -> Result<(), voiceping_engine::Error> {
-        let holder = holder.map(|holder| (ConnectionId::from(holder), "gateway".into()));
+        self.set_floor_until(channel, epoch, holder, self.now + UNLIMITED)
+    }
+
+    pub fn set_floor_until(
+        &mut self,
+        channel: &str,
+        epoch: u64,
+        holder: Option<&str>,
+        valid_until: Instant,
+    ) -> Result<(), voiceping_engine::Error> {
+        let new = |holder| NewHolder { connection: ConnectionId::from(holder), gateway: "gateway".into(), valid_until };
+        let holder = holder.map(new);
         let result = self.engine.set_floor(self.now, &channel.into(), epoch, holder);
         self.drain();
         result
@@ -458,6 +477,8 @@ impl Sim {
             match event {
                 Event::Gateway(_, event) => self.events.push(event),
                 Event::Listening(channel, listening) => self.listening.push((channel, listening)),
+                Event::Gate(event) => self.gates.push(event),
+                Event::NewerEpoch(channel, epoch) => self.newer_epochs.push((channel, epoch)),
             }
         }
     }
