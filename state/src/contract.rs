@@ -37,7 +37,7 @@ pub trait State {
     ) -> impl Future<Output = Result<(Floor, bool), StateError>> + Send;
 
     /// Extends the lease of a floor that `owner` holds through this very gateway with this epoch, up to the talk limit.
-    /// `false`: it does not hold it any more.
+    /// `false`: it does not hold it any more, or the lease has ended.
     fn renew_floor(
         &self,
         channel: &ChannelId,

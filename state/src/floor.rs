@@ -52,6 +52,6 @@ pub struct Holder {
     pub owner: Owner,
     /// Since when.
     pub taken_at_ms: u64,
-    /// Until when, unless renewed. From then on the floor is anybody's, and stays the holder's until somebody asks.
+    /// Until when, unless renewed before. From then on the floor is anybody's, and its holder is named until somebody asks.
     pub lease_until_ms: u64,
 }

@@ -116,12 +116,7 @@ impl State for Memory {
         Ok((floor, answer == Answer::Freed))
     }
 
-    async fn renew_floor(
-        &self,
-        channel: &ChannelId,
-        owner: &Owner,
-        epoch: u64,
-    ) -> Result<bool, StateError> {
+    async fn renew_floor(&self, channel: &ChannelId, owner: &Owner, epoch: u64) -> Result<bool, StateError> {
         let (_, answer) = self.decide(channel, Request::Renew { owner, epoch });
         Ok(answer == Answer::Renewed)
     }
@@ -139,12 +134,7 @@ impl State for Memory {
         self.with_channel(channel, |channel, now_ms| channel.join(member, limit, now_ms, &self.shared.rules))
     }
 
-    async fn leave(
-        &self,
-        channel: &ChannelId,
-        owner: &Owner,
-        leaving: Leaving,
-    ) -> Result<usize, StateError> {
+    async fn leave(&self, channel: &ChannelId, owner: &Owner, leaving: Leaving) -> Result<usize, StateError> {
         let rules = &self.shared.rules;
         Ok(self.with_channel(channel, |channel, now_ms| channel.leave(owner, leaving, now_ms, rules)))
     }

@@ -4,15 +4,16 @@
 //! suite and the model check hold them to. Time is the server's. A call ends within its time; while the servers are away
 //! it ends at once, with [`StateError::Unavailable`], and calls work again by themselves when they are back.
 //!
-//! A failover may lose the last writes, a talk among them. Its channel then has an epoch from before that talk, and the
-//! next change makes it `max(last + 1, now)`: higher than the lost one, for that was given out earlier, as long as the
-//! servers' clocks differ by less than a failover takes. The holder is told so by its next renewal.
+//! A failover may lose the last writes, a talk among them. Who has heard of them tells them to the new master again
+//! ([`known`]). What nobody has heard of is lost; the next change makes the epoch `max(last + 1, now)` and that is higher
+//! than a lost one, which was given out earlier, as long as the servers' clocks differ by less than a failover takes.
 //!
 //! [`Owner::gateway`] must be unique to a process and its life: presence of a gateway that is gone ends by that name.
 
 mod config;
 mod dialer;
 mod keys;
+mod known;
 mod link;
 mod nodes;
 mod presence;
@@ -28,13 +29,14 @@ use redis::{FromRedisValue, cmd};
 
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
 use crate::event::{FloorCause, Roster};
-use crate::floor::{Floor, FloorRules, Owner};
+use crate::floor::{Floor, FloorRules, Holder, Owner};
 use crate::id::{ChannelId, UserId};
 use crate::memory::Limits;
 use crate::store::Subscription;
 pub use config::{RedisConfig, RedisConfigError, Servers};
 use dialer::Dialer;
 use keys::Keys;
+use known::Known;
 use link::Link;
 use presence::Presence;
 use scripts::Script;
@@ -58,6 +60,7 @@ struct Shared {
     clock: Option<Clock>,
     dialer: Arc<Dialer>,
     link: Link,
+    known: Arc<Known>,
     presence: Presence,
 }
 
@@ -93,6 +96,7 @@ impl Redis {
             clock,
             link: Link::new(Arc::clone(&dialer), config.timeout),
             dialer,
+            known: Arc::default(),
             presence: Presence::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -119,8 +123,30 @@ impl Shared {
         self.link.run(script, &self.keys.channel(channel), &all).await
     }
 
+    /// Runs a script that decides about a floor, on servers that know what is known here.
     async fn decide(&self, script: &Script, channel: &ChannelId, args: &[&str]) -> Result<(String, Floor), StateError> {
-        wire::answer(self.script(script, channel, args).await?).ok_or_else(not_ours)
+        loop {
+            let known = text(self.known.epoch(channel));
+            let answer = self.script(script, channel, &[args, &[&known]].concat()).await?;
+            let (word, floor) = wire::answer(answer).ok_or_else(not_ours)?;
+            if word != "behind" {
+                self.known.heard(channel, &floor);
+                return Ok((word, floor));
+            }
+            self.recover(channel).await?;
+        }
+    }
+
+    async fn recover(&self, channel: &ChannelId) -> Result<(), StateError> {
+        let Some(known) = self.known.floor(channel) else { return Ok(()) };
+        tracing::info!(%channel, epoch = known.epoch, "the shared state had lost a change of the floor; telling it");
+        let mut args = vec![known.epoch.to_string()];
+        if let Some(Holder { owner, taken_at_ms, .. }) = known.holder {
+            let (user, connection) = (owner.user.to_string(), owner.connection.to_string());
+            args.extend([user, owner.user_name, connection, owner.gateway, taken_at_ms.to_string()]);
+        }
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        self.script::<Vec<String>>(&scripts::RECOVER, channel, &args).await.map(drop)
     }
 }
 
@@ -155,12 +181,7 @@ impl State for Redis {
         Ok((floor, word == "freed"))
     }
 
-    async fn renew_floor(
-        &self,
-        channel: &ChannelId,
-        owner: &Owner,
-        epoch: u64,
-    ) -> Result<bool, StateError> {
+    async fn renew_floor(&self, channel: &ChannelId, owner: &Owner, epoch: u64) -> Result<bool, StateError> {
         let args = [owner.user.as_str(), owner.connection.as_str(), &owner.gateway, &text(Some(epoch))];
         let (word, _) = self.shared.decide(&scripts::RENEW, channel, &args).await?;
         Ok(word == "renewed")
@@ -180,12 +201,7 @@ impl State for Redis {
         Ok(Roster { users: usize::try_from(users).map_err(full)?, version })
     }
 
-    async fn leave(
-        &self,
-        channel: &ChannelId,
-        owner: &Owner,
-        leaving: Leaving,
-    ) -> Result<usize, StateError> {
+    async fn leave(&self, channel: &ChannelId, owner: &Owner, leaving: Leaving) -> Result<usize, StateError> {
         let word = match leaving {
             Leaving::Left => "left",
             Leaving::Disconnected => "disconnected",

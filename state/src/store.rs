@@ -86,12 +86,7 @@ impl State for Store {
         }
     }
 
-    async fn renew_floor(
-        &self,
-        channel: &ChannelId,
-        owner: &Owner,
-        epoch: u64,
-    ) -> Result<bool, StateError> {
+    async fn renew_floor(&self, channel: &ChannelId, owner: &Owner, epoch: u64) -> Result<bool, StateError> {
         match self {
             Self::Memory(memory) => memory.renew_floor(channel, owner, epoch).await,
             Self::Redis(redis) => redis.renew_floor(channel, owner, epoch).await,
@@ -119,12 +114,7 @@ impl State for Store {
         }
     }
 
-    async fn leave(
-        &self,
-        channel: &ChannelId,
-        owner: &Owner,
-        leaving: Leaving,
-    ) -> Result<usize, StateError> {
+    async fn leave(&self, channel: &ChannelId, owner: &Owner, leaving: Leaving) -> Result<usize, StateError> {
         match self {
             Self::Memory(memory) => memory.leave(channel, owner, leaving).await,
             Self::Redis(redis) => redis.leave(channel, owner, leaving).await,

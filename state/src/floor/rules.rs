@@ -131,15 +131,11 @@ fn take(floor: Floor, owner: &Owner, take_over: Option<u64>, now_ms: u64, rules:
     change(floor, next, Answer::Granted, FloorCause::Taken)
 }
 
-/// A lease that has ended can still be renewed while nobody has asked for the floor: when a store comes back after an
-/// outage, the talks that went on meanwhile go on. The talk limit cannot be outrun.
+/// A lease that has ended is not renewed, also if nobody has asked for the floor yet: the media nodes' gates have closed
+/// by then, and a gateway that was paused cannot know what it has missed.
 fn renew(floor: Floor, owner: &Owner, epoch: u64, now_ms: u64, rules: &FloorRules) -> Outcome {
     match &floor.holder {
-        Some(holder)
-            if is_held_through(&floor, owner)
-                && floor.epoch == epoch
-                && longest_lease(holder.taken_at_ms, now_ms, rules) > now_ms =>
-        {
+        Some(holder) if is_held_through(&floor, owner) && floor.epoch == epoch && !is_over(holder, now_ms) => {
             extend(floor, now_ms, rules)
         }
         _ => keep(floor, Answer::Unchanged),
@@ -211,9 +207,7 @@ fn is_same_connection(a: &Owner, b: &Owner) -> bool {
 
 /// The fence: a connection that has moved on is not the old gateway's any more.
 fn is_held_through(floor: &Floor, owner: &Owner) -> bool {
-    let is_it = |holder: &Holder| {
-        is_same_connection(&holder.owner, owner) && holder.owner.gateway == owner.gateway
-    };
+    let is_it = |holder: &Holder| is_same_connection(&holder.owner, owner) && holder.owner.gateway == owner.gateway;
     floor.holder.as_ref().is_some_and(is_it)
 }
 

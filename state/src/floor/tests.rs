@@ -22,6 +22,11 @@ fn owner(connection: &str) -> Owner {
     Owner { user: user.into(), user_name: user.to_uppercase(), connection: connection.into(), gateway: "g1".into() }
 }
 
+/// The same through another gateway.
+fn through(gateway: &str, connection: &str) -> Owner {
+    Owner { gateway: gateway.into(), ..owner(connection) }
+}
+
 fn take(floor: &Floor, connection: &str, now_ms: u64, rules: &FloorRules) -> Outcome {
     take_over(floor, connection, None, now_ms, rules)
 }
@@ -160,12 +165,50 @@ fn past_the_lease_the_floor_is_anybodys_in_one_change() {
 }
 
 #[test]
-fn a_renewal_after_an_outage_continues_the_talk_that_nobody_ended() {
+fn a_lease_is_renewed_until_it_ends_and_not_from_then_on() {
     let floor = held("alice.1", &rules(None));
-    let outcome = renew(&floor, "alice.1", NOW_MS + 5 * LEASE_MS, &rules(None));
-    assert_eq!(outcome.answer, Answer::Renewed);
-    assert_eq!(outcome.announce, None);
-    assert_eq!(holder(&outcome).lease_until_ms, NOW_MS + 6 * LEASE_MS);
+    let outcome = renew(&floor, "alice.1", NOW_MS + LEASE_MS - 1, &rules(None));
+    assert_eq!((outcome.answer, &outcome.announce), (Answer::Renewed, &None));
+    assert_eq!(holder(&outcome).lease_until_ms, NOW_MS + 2 * LEASE_MS - 1);
+
+    let late = renew(&floor, "alice.1", NOW_MS + LEASE_MS, &rules(None));
+    assert_eq!((late.answer, late.announce), (Answer::Unchanged, None));
+    assert_eq!(late.floor, floor, "whoever asks for it ends it, and says so");
+}
+
+#[test]
+fn a_connection_that_moves_takes_its_floor_along_and_the_old_gateway_has_no_say() {
+    let rules = rules(None);
+    let floor = held("alice.1", &rules);
+    let there = through("g2", "alice.1");
+    let moves = [Request::Move { owner: &there }, Request::Take { owner: &there, take_over: None }];
+    for request in moves {
+        let moved = transition(floor.clone(), request, NOW_MS + 1, &rules);
+        assert_eq!(moved.announce, None);
+        assert_eq!((moved.floor.epoch, &holder(&moved).owner), (floor.epoch, &there));
+        let unchanged =
+            [renew(&moved.floor, "alice.1", NOW_MS + 2, &rules), release(&moved.floor, "alice.1", None, NOW_MS + 2)];
+        for late in unchanged {
+            assert_eq!((late.answer, late.announce), (Answer::Unchanged, None));
+        }
+        let renewal = Request::Renew { owner: &there, epoch: floor.epoch };
+        assert_eq!(transition(moved.floor.clone(), renewal, NOW_MS + 2, &rules).answer, Answer::Renewed);
+        let end = Request::Release { owner: &there, epoch: None, cause: FloorCause::Released };
+        let freed = transition(moved.floor, end, NOW_MS + 2, &rules);
+        assert_eq!(freed.announce, Some(Announcement { cause: FloorCause::Released, previous: Some(there.clone()) }));
+    }
+}
+
+#[test]
+fn only_the_holders_connection_moves_it() {
+    let floor = held("alice.1", &rules(None));
+    let impostor = Owner { user: "bob".into(), ..through("g2", "alice.1") };
+    for other in [through("g2", "alice.2"), through("g2", "bob.1"), impostor] {
+        let moved = transition(floor.clone(), Request::Move { owner: &other }, NOW_MS + 1, &rules(None));
+        assert_eq!((moved.answer, moved.announce, &moved.floor), (Answer::Unchanged, None, &floor));
+        let taken = transition(floor.clone(), Request::Take { owner: &other, take_over: None }, NOW_MS, &rules(None));
+        assert_eq!(taken.answer, Answer::Busy);
+    }
 }
 
 #[test]

@@ -71,11 +71,10 @@ impl Channel {
         now_ms: u64,
         rules: &FloorRules,
     ) -> Result<Roster, JoinError> {
-        // Also of who is no member: the floor outlives a membership that ended with its gateway.
-        self.decide(Request::Move { owner: member }, now_ms, rules);
         if let Some(known) = self.member_by_connection.get_mut(&member.connection) {
             if known.user == member.user {
                 known.gateway.clone_from(&member.gateway);
+                self.decide(Request::Move { owner: member }, now_ms, rules);
             }
             return Ok(self.roster());
         }
@@ -89,6 +88,8 @@ impl Channel {
         user.name.clone_from(&member.user_name);
         user.connections += 1;
         self.member_by_connection.insert(member.connection.clone(), member.clone());
+        // One who was no member can hold the floor, through another gateway at that.
+        self.decide(Request::Move { owner: member }, now_ms, rules);
         if !known {
             self.announce_member(member.clone(), MemberAction::Joined, now_ms);
         }

@@ -26,7 +26,7 @@ impl RedisConfig {
             ca: None,
             prefix: "voiceping".into(),
             timeout: Duration::from_secs(1),
-            presence_lease: Duration::from_secs(10),
+            presence_lease: Duration::from_secs(15),
         }
     }
 }

@@ -138,7 +138,8 @@ impl fmt::Debug for Link {
     }
 }
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Short: what waits for the servers to be back has leases that end.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The pauses between attempts, by everybody at a different time.
 pub(super) fn pauses() -> ExponentialBackoff {

@@ -16,7 +16,7 @@ use redis::cmd;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::wire::WireOwner;
+use super::wire::WireMember;
 use super::{Shared, scripts};
 use crate::contract::StateError;
 use crate::floor::Owner;
@@ -25,8 +25,14 @@ use crate::id::{ChannelId, ConnectionId};
 /// Channels that are told or cleaned up at a time.
 const CONCURRENCY: usize = 16;
 
+/// Heartbeats in a lease. The servers may be away for more than half of it, and nobody is lost.
+const BEATS: u32 = 5;
+
+/// A heartbeat that has failed is repeated after this part of a lease.
+const RETRIES: u32 = 30;
+
 /// Heartbeats after which a channel without members is forgotten: a lease and a little.
-const IDLE_BEATS: u32 = 4;
+const IDLE_BEATS: u32 = BEATS + 1;
 
 /// Names in one command.
 const BATCH: usize = 500;
@@ -39,11 +45,20 @@ pub(super) struct Presence {
     doubted: Notify,
 }
 
+type Members = HashMap<ConnectionId, Member>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Member {
+    owner: Owner,
+    /// Since when the connection is its gateway's, as the servers count; 0: they have not said yet.
+    since: u64,
+}
+
 #[derive(Debug, Default)]
 struct Local {
     /// One, in a process that is a gateway.
     generation_by_gateway: HashMap<String, u64>,
-    members_by_place: HashMap<Place, HashMap<ConnectionId, Owner>>,
+    members_by_place: HashMap<Place, Members>,
     /// Where a gateway that cleans up after this one would look, and for how many heartbeats nobody has been there.
     listed: HashMap<Place, u32>,
     /// The servers may say something else than this.
@@ -70,18 +85,37 @@ impl Presence {
     fn add(&self, place: &Place, member: &Owner) -> bool {
         let mut local = self.lock();
         let members = local.members_by_place.entry(place.clone()).or_default();
-        members.insert(member.connection.clone(), member.clone()).is_none()
+        let is_new = !members.contains_key(&member.connection);
+        if is_new {
+            members.insert(member.connection.clone(), Member { owner: member.clone(), since: 0 });
+        }
+        is_new
+    }
+
+    /// The servers have said since when a connection is its gateway's.
+    fn joined(&self, place: &Place, connection: &ConnectionId, since: u64) {
+        let mut local = self.lock();
+        if let Some(member) = local.members_by_place.get_mut(place).and_then(|members| members.get_mut(connection)) {
+            member.since = since;
+        }
     }
 
     /// Whether the connection was a member there.
     fn remove(&self, place: &Place, connection: &ConnectionId) -> bool {
+        self.remove_if(place, connection, |_| true)
+    }
+
+    fn remove_if(&self, place: &Place, connection: &ConnectionId, is_it: impl FnOnce(&Member) -> bool) -> bool {
         let mut local = self.lock();
         let Some(members) = local.members_by_place.get_mut(place) else { return false };
-        let was_there = members.remove(connection).is_some();
+        let is_there = members.get(connection).is_some_and(is_it);
+        if is_there {
+            members.remove(connection);
+        }
         if members.is_empty() {
             local.members_by_place.remove(place);
         }
-        was_there
+        is_there
     }
 
     fn lock(&self) -> MutexGuard<'_, Local> {
@@ -123,21 +157,18 @@ impl Shared {
         let limit = self.limits.users_per_channel.map(|limit| limit.to_string()).unwrap_or_default();
         let (user, connection) = (member.user.as_str(), member.connection.as_str());
         let args = [user, &member.user_name, connection, &member.gateway, &generation, &limit];
-        let (users, version) = self.script(&scripts::JOIN, channel, &args).await?;
+        let (users, version, since) = self.script(&scripts::JOIN, channel, &args).await?;
         doubt.place = None;
-        if users < 0 && is_new {
+        if users >= 0 {
+            self.presence.joined(&place, &member.connection, since);
+        } else if is_new {
             self.presence.remove(&place, &member.connection);
         }
         Ok((users, version))
     }
 
     /// Answers the number of users that remain.
-    pub(super) async fn leave(
-        &self,
-        channel: &ChannelId,
-        owner: &Owner,
-        word: &str,
-    ) -> Result<usize, StateError> {
+    pub(super) async fn leave(&self, channel: &ChannelId, owner: &Owner, word: &str) -> Result<usize, StateError> {
         let place = (owner.gateway.clone(), channel.clone());
         let place = self.presence.remove(&place, &owner.connection).then_some(place);
         let mut doubt = Doubt { presence: &self.presence, place, joining: None };
@@ -235,7 +266,7 @@ impl Shared {
 
     async fn tell(&self, place: &Place) -> Result<(), StateError> {
         let (gateway, channel) = place;
-        let (generation, members, listed) = {
+        let (generation, mut members, listed) = {
             let local = self.presence.lock();
             let Some(generation) = local.generation_by_gateway.get(gateway) else { return Ok(()) };
             let members = local.members_by_place.get(place).cloned().unwrap_or_default();
@@ -244,11 +275,16 @@ impl Shared {
         if !listed && !members.is_empty() {
             self.list(gateway, generation, std::slice::from_ref(channel)).await?;
         }
-        let owners: Vec<_> = members.values().map(WireOwner::from).collect();
-        let json = serde_json::to_string(&owners).expect("text has a JSON form");
+        let told: Vec<_> = members.values().map(|member| WireMember::new(&member.owner, member.since)).collect();
+        let json = serde_json::to_string(&told).expect("text has a JSON form");
         let args = [gateway, generation.to_string().as_str(), json.as_str()].map(str::to_owned);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let _: i64 = self.script(&scripts::RESTORE, channel, &args).await?;
+        let elsewhere: Vec<String> = self.script(&scripts::RESTORE, channel, &args).await?;
+        for connection in elsewhere.into_iter().map(ConnectionId::from) {
+            let told = members.remove(&connection);
+            // Not one that comes (back) just now: its join is on its way.
+            self.presence.remove_if(place, &connection, |member| member.since > 0 && Some(member) == told.as_ref());
+        }
         // Who came or left meanwhile may have been quicker than what was just told.
         let is_so = |there: Option<&HashMap<_, _>>| there.map_or(members.is_empty(), |there| *there == members);
         let is_so = is_so(self.presence.lock().members_by_place.get(place));
@@ -295,7 +331,8 @@ impl Shared {
 /// The one task of presence: ends with the state that it serves.
 async fn heart(shared: Weak<Shared>) {
     let Some(first) = shared.upgrade() else { return };
-    let pause = first.presence_lease / 3;
+    let lease = first.presence_lease;
+    let mut pause = lease / BEATS;
     let mut made = first.link.made();
     drop(first);
     loop {
@@ -311,6 +348,7 @@ async fn heart(shared: Weak<Shared>) {
         if std::mem::replace(&mut made, shared.link.made()) != made {
             shared.presence.doubt_everything();
         }
+        pause = if alive { lease / BEATS } else { lease / RETRIES };
         if alive {
             shared.restore().await;
             let _ = shared.unlist_idle().await;

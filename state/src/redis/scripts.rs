@@ -40,11 +40,12 @@ macro_rules! scripts {
 }
 
 scripts! {
-    TAKE = "channel.lua" "take.lua";
-    RELEASE = "channel.lua" "release.lua";
-    RENEW = "channel.lua" "renew.lua";
-    EXPIRE = "channel.lua" "expire.lua";
-    LOOK = "channel.lua" "look.lua";
+    TAKE = "channel.lua" "known.lua" "take.lua";
+    RELEASE = "channel.lua" "known.lua" "release.lua";
+    RENEW = "channel.lua" "known.lua" "renew.lua";
+    EXPIRE = "channel.lua" "known.lua" "expire.lua";
+    LOOK = "channel.lua" "known.lua" "look.lua";
+    RECOVER = "channel.lua" "recover.lua";
     JOIN = "channel.lua" "presence.lua" "join.lua";
     LEAVE = "channel.lua" "presence.lua" "leave.lua";
     MEMBERS = "channel.lua" "members.lua";

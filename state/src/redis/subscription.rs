@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Shared;
 use super::dialer::{Connection, Push};
+use super::known::Known;
 use super::link::pauses;
 use super::wire;
 use crate::contract::StateError;
@@ -39,6 +40,7 @@ pub struct RedisSubscription {
 #[derive(Debug, Default)]
 struct Inbox {
     queue: Queue,
+    known: Arc<Known>,
     topics: Mutex<Topics>,
     /// The connection has broken, or said that a topic is no longer its own.
     broken: Notify,
@@ -62,7 +64,7 @@ enum Wish {
 
 impl RedisSubscription {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let inbox = Arc::<Inbox>::default();
+        let inbox = Arc::new(Inbox { known: Arc::clone(&shared.known), ..Inbox::default() });
         let (wishes, wished) = mpsc::unbounded_channel();
         let subscriber = Subscriber { inbox: Arc::clone(&inbox), shared: Arc::clone(&shared), sharded: true };
         let task = tokio::spawn(subscriber.run(wished));
@@ -85,6 +87,7 @@ impl RedisSubscription {
         if topics.watched.remove(&topic).is_some() {
             topics.leaving.insert(topic.clone());
             drop(topics);
+            self.inbox.known.unwatch(channel);
             self.inbox.queue.forget(channel);
             // If nobody receives it, there is no connection either.
             let _ = self.wishes.send(Wish::Unwatch(topic));
@@ -100,6 +103,9 @@ impl RedisSubscription {
 impl Drop for RedisSubscription {
     fn drop(&mut self) {
         self.task.abort();
+        for (_, channel) in self.inbox.lock().watched.drain() {
+            self.inbox.known.unwatch(&channel);
+        }
     }
 }
 
@@ -118,6 +124,9 @@ impl Inbox {
                 if let Some(channel) = topics.watched.get(topic)
                     && let Some(event) = wire::event(channel, part(1))
                 {
+                    if let Event::Floor(change) = &event {
+                        self.known.heard(channel, &change.floor);
+                    }
                     self.queue.push(event);
                 }
             }
@@ -215,10 +224,12 @@ impl Subscriber {
             None => self.dial().await?,
         };
         let topic = self.shared.keys.topic(&channel);
-        self.inbox.lock().watched.insert(topic.clone(), channel);
+        if self.inbox.lock().watched.insert(topic.clone(), channel.clone()).is_none() {
+            self.inbox.known.watch(&channel);
+        }
         let watched = self.first_subscribe(&mut current, &topic).await;
-        if watched.is_err() {
-            self.inbox.lock().watched.remove(&topic);
+        if watched.is_err() && self.inbox.lock().watched.remove(&topic).is_some() {
+            self.inbox.known.unwatch(&channel);
         }
         *connection = Some(current);
         watched

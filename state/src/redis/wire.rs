@@ -35,6 +35,21 @@ impl From<WireOwner> for Owner {
     }
 }
 
+/// A member as the scripts keep it.
+#[derive(Debug, Serialize)]
+pub(super) struct WireMember {
+    #[serde(flatten)]
+    owner: WireOwner,
+    /// Text, as all numbers that must be exact.
+    since: String,
+}
+
+impl WireMember {
+    pub(super) fn new(owner: &Owner, since: u64) -> Self {
+        Self { owner: owner.into(), since: since.to_string() }
+    }
+}
+
 /// An event, whatever its kind: `t` says which fields are there.
 #[derive(Debug, Deserialize)]
 struct WireEvent {

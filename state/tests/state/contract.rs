@@ -1,9 +1,11 @@
 //! The contract of [`voiceping_state::State`] and [`voiceping_state::Nodes`], as functions over any backend.
 
 pub(crate) mod bus;
+pub(crate) mod claims;
 pub(crate) mod floor;
 pub(crate) mod lease;
 pub(crate) mod members;
+pub(crate) mod moves;
 pub(crate) mod nodes;
 
 /// Runs the whole suite against a harness.
@@ -24,7 +26,7 @@ macro_rules! contract_suite {
             a_press_past_the_lease_is_one_change
             a_long_talk_is_renewed
             only_the_holder_renews_its_own_talk
-            an_unnoticed_end_can_be_renewed_away
+            a_lease_that_ended_is_not_renewed_though_nobody_has_noticed
             a_talk_limit_ends_a_talk_that_is_renewed
             a_clock_set_back_keeps_no_dead_holder
             a_clock_set_back_lowers_no_epoch
@@ -39,6 +41,17 @@ macro_rules! contract_suite {
             leaving_frees_the_floor_first
             another_device_leaving_leaves_the_floor_alone
             a_leave_frees_the_floor_of_who_was_no_member
+        ]);
+        contract_suite!($harness, crate::contract::moves, moves: [
+            a_member_that_moves_is_not_announced_and_its_old_gateway_has_no_say
+            a_floor_moves_with_a_join
+            a_floor_moves_with_a_press
+            a_floor_outlives_a_move_without_a_membership
+            a_connection_may_move_back
+        ]);
+        contract_suite!($harness, crate::contract::claims, claims: [
+            of_many_who_claim_a_key_one_has_it
+            a_claim_ends_by_itself
         ]);
         contract_suite!($harness, crate::contract::bus, bus: [
             only_watched_channels_are_heard

@@ -10,7 +10,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any, proptest};
 use voiceping_state::{
-    ChannelId, ConnectionId, Event, Floor, FloorCause, FloorChanged, Leaving, Limits, MemberAction, State,
+    ChannelId, ConnectionId, Event, Floor, FloorCause, FloorChanged, Leaving, Limits, MemberAction, Owner, State,
     Subscription, Taken, UserId,
 };
 
@@ -41,7 +41,8 @@ struct Run<H: Harness> {
     state: H::State,
     bus: Subscription,
     floors: Vec<Floor>,
-    members: Vec<HashSet<(usize, usize)>>,
+    /// User and device, with the gateway through which they came last.
+    members: Vec<HashMap<(usize, usize), String>>,
     /// Who believes that it may speak: its last answer said so, and no event has said otherwise.
     speaker: Vec<Option<ConnectionId>>,
     expected: Vec<Vec<Expected>>,
@@ -66,7 +67,7 @@ impl<H: Harness> Run<H> {
             state,
             bus,
             floors: vec![Floor::default(); CHANNELS],
-            members: vec![HashSet::new(); CHANNELS],
+            members: vec![HashMap::new(); CHANNELS],
             speaker: vec![None; CHANNELS],
             expected: (0..CHANNELS).map(|_| Vec::new()).collect(),
         }
@@ -77,7 +78,7 @@ impl<H: Harness> Run<H> {
             Clock::Forward(ms) => self.harness.advance(Duration::from_millis(ms)).await,
             Clock::Back(ms) => self.harness.set_back(Duration::from_millis(ms)).await,
         }
-        let member = owner(&format!("user{}.{}", step.user, step.device));
+        let member = member_of(step);
         let (n, id, connection) = (step.channel, channel(step.channel), &member.connection);
         let last = self.floors[n].clone();
         match step.action {
@@ -90,11 +91,11 @@ impl<H: Harness> Run<H> {
                 let epoch = this_talk.then_some(last.epoch);
                 let release = self.state.release_floor(&id, &member, epoch, FloorCause::Released).await;
                 let (_, freed) = release.expect("available");
-                assert_eq!(freed, holder_of(&last) == Some(connection));
+                assert_eq!(freed, last.holder.is_some_and(|holder| holder.owner == member));
             }
             Action::Renew => {
                 let renewed = self.state.renew_floor(&id, &member, last.epoch).await.expect("available");
-                assert!(!renewed || holder_of(&last) == Some(connection));
+                assert!(!renewed || last.holder.is_some_and(|holder| holder.owner == member));
             }
             Action::Expire => {
                 let floor = self.state.expire_floor(&id).await.expect("available");
@@ -104,7 +105,7 @@ impl<H: Harness> Run<H> {
             Action::Join => {
                 let users = self.state.join(&id, &member).await.expect("no limit").users;
                 let known = self.has_user(n, step.user);
-                self.members[n].insert((step.user, step.device));
+                self.members[n].insert((step.user, step.device), member.gateway.clone());
                 assert_eq!(users, self.users(n));
                 if !known {
                     self.expect_member(n, member.user.clone(), MemberAction::Joined);
@@ -140,11 +141,15 @@ impl<H: Harness> Run<H> {
     }
 
     async fn leave(&mut self, n: usize, step: &Step, leaving: Leaving) {
-        let member = owner(&format!("user{}.{}", step.user, step.device));
+        let member = member_of(step);
         let users = self.state.leave(&channel(n), &member, leaving).await;
         self.observe(n).await;
-        assert_ne!(holder_of(&self.floors[n]), Some(&member.connection));
-        let was_member = self.members[n].remove(&(step.user, step.device));
+        assert_ne!(self.floors[n].holder.as_ref().map(|holder| &holder.owner), Some(&member));
+        let device = (step.user, step.device);
+        let was_member = self.members[n].get(&device) == Some(&member.gateway);
+        if was_member {
+            self.members[n].remove(&device);
+        }
         assert_eq!(users, Ok(self.users(n)));
         if was_member && !self.has_user(n, step.user) {
             let action = match leaving {
@@ -179,11 +184,11 @@ impl<H: Harness> Run<H> {
     }
 
     fn has_user(&self, n: usize, user: usize) -> bool {
-        self.members[n].iter().any(|(member, _)| *member == user)
+        self.members[n].keys().any(|(member, _)| *member == user)
     }
 
     fn users(&self, n: usize) -> usize {
-        let users: HashSet<_> = self.members[n].iter().map(|(user, _)| user).collect();
+        let users: HashSet<_> = self.members[n].keys().map(|(user, _)| user).collect();
         users.len()
     }
 
@@ -237,6 +242,10 @@ fn a_gate_ends_right(heard: &[Event], last: &Floor) {
         }
     }
     assert_eq!(holder_of(&gate), holder_of(last));
+}
+
+fn member_of(step: &Step) -> Owner {
+    through(["g1", "g2"][step.gateway], &format!("user{}.{}", step.user, step.device))
 }
 
 fn channel(n: usize) -> ChannelId {

@@ -51,6 +51,11 @@ pub(crate) fn owner(connection: &str) -> Owner {
     }
 }
 
+/// The same connection through another gateway.
+pub(crate) fn through(gateway: &str, connection: &str) -> Owner {
+    Owner { gateway: gateway.into(), ..owner(connection) }
+}
+
 /// The calls as the tests say them: with names for ids, failing the test when the backend cannot answer.
 pub(crate) trait Say: State {
     async fn take(&self, connection: &str) -> Taken {

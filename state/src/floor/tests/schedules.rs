@@ -7,21 +7,27 @@ use super::*;
 /// What the requests of a random schedule are made from.
 #[derive(Debug, Clone)]
 enum Op {
-    Take(usize, bool),
-    Release(usize, bool),
-    Renew(usize, bool),
+    Take(Who, bool),
+    Release(Who, bool),
+    Renew(Who, bool),
+    Move(Who),
     Expire,
     Look,
 }
 
+/// A connection, and the gateway through which it acts.
+type Who = (usize, usize);
+
+const GATEWAYS: [&str; 2] = ["g1", "g2"];
 const CONNECTIONS: [&str; 4] = ["alice.1", "alice.2", "bob.1", "carol.1"];
 
 fn any_op() -> impl Strategy<Value = Op> {
-    let who = 0..CONNECTIONS.len();
+    let who = (0..CONNECTIONS.len(), 0..GATEWAYS.len());
     prop_oneof![
         4 => (who.clone(), any::<bool>()).prop_map(|(who, over)| Op::Take(who, over)),
         2 => (who.clone(), any::<bool>()).prop_map(|(who, exact)| Op::Release(who, exact)),
-        2 => (who, any::<bool>()).prop_map(|(who, exact)| Op::Renew(who, exact)),
+        2 => (who.clone(), any::<bool>()).prop_map(|(who, exact)| Op::Renew(who, exact)),
+        1 => who.prop_map(Op::Move),
         2 => Just(Op::Expire),
         1 => Just(Op::Look),
     ]
@@ -53,12 +59,23 @@ proptest! {
             prop_assert_eq!(outcome.announce.is_some(), outcome.floor.epoch > last.epoch, "announced as it changes");
             prop_assert!(outcome.floor.epoch >= last.epoch);
             let owner_of = |floor: &Floor| floor.holder.as_ref().map(|holder| holder.owner.clone());
+            let connection_of = |floor: &Floor| owner_of(floor).map(|owner| owner.connection);
             match &outcome.announce {
                 Some(announcement) => {
                     prop_assert_eq!(&announcement.previous, &owner_of(&last));
                     prop_assert!(outcome.floor.epoch >= now_ms, "survives a store that lost its last writes");
                 }
-                None => prop_assert_eq!(owner_of(&outcome.floor), owner_of(&last)),
+                None => prop_assert_eq!(connection_of(&outcome.floor), connection_of(&last)),
+            }
+            if let (Op::Release(who, _) | Op::Renew(who, _), Some(last_owner)) = (&op, owner_of(&last))
+                && last_owner != as_owner(*who)
+            {
+                prop_assert_eq!(outcome.answer, Answer::Unchanged, "neither another's nor through another gateway");
+            }
+            if let (Op::Take(who, _) | Op::Move(who), Some(owner)) = (&op, owner_of(&outcome.floor))
+                && owner.connection == as_owner(*who).connection
+            {
+                prop_assert_eq!(owner, as_owner(*who), "it is the gateway's through which it came last");
             }
             if let Some(holder) = &outcome.floor.holder {
                 prop_assert!(holder.taken_at_ms <= now_ms);
@@ -74,20 +91,28 @@ proptest! {
     }
 }
 
+fn as_owner((connection, gateway): Who) -> Owner {
+    through(GATEWAYS[gateway], CONNECTIONS[connection])
+}
+
 fn apply(floor: &Floor, op: &Op, now_ms: u64, rules: &FloorRules) -> Outcome {
     let stale = |exact: bool| if exact { floor.epoch } else { floor.epoch.wrapping_sub(1) };
     match *op {
-        Op::Take(who, over) => take_over(floor, CONNECTIONS[who], over.then_some(floor.epoch), now_ms, rules),
+        Op::Take(who, over) => {
+            let request = Request::Take { owner: &as_owner(who), take_over: over.then_some(floor.epoch) };
+            transition(floor.clone(), request, now_ms, rules)
+        }
+        Op::Move(who) => transition(floor.clone(), Request::Move { owner: &as_owner(who) }, now_ms, rules),
         Op::Release(who, exact) => {
             let request = Request::Release {
-                owner: &owner(CONNECTIONS[who]),
+                owner: &as_owner(who),
                 epoch: exact.then_some(floor.epoch),
                 cause: FloorCause::Released,
             };
             transition(floor.clone(), request, now_ms, rules)
         }
         Op::Renew(who, exact) => {
-            let request = Request::Renew { owner: &owner(CONNECTIONS[who]), epoch: stale(exact) };
+            let request = Request::Renew { owner: &as_owner(who), epoch: stale(exact) };
             transition(floor.clone(), request, now_ms, rules)
         }
         Op::Expire => expire(floor, now_ms, rules),

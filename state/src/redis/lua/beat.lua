@@ -20,6 +20,15 @@ local function text(number)
     return string.format('%.0f', number)
 end
 
+-- When nobody was heard of for half a life, it was the server that was away, or its clock that has moved on: all of them
+-- get the time to come back.
+local last = tonumber(redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2])
+if last and now_ms - (last - lives_ms) > lives_ms / 2 then
+    for _, silent in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+        redis.call('ZADD', KEYS[1], text(now_ms + lives_ms), silent)
+    end
+end
+
 local until_ms = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[2]) or '0')
 local generation = tonumber(redis.call('HGET', KEYS[3], ARGV[2]) or '0')
 if until_ms <= now_ms or generation == 0 then

@@ -3,7 +3,7 @@
 --
 -- KEYS[1] floor     hash: epoch, and while held user, name, connection, gateway, taken, lease; roster: see presence.lua
 -- KEYS[2] topic     pub/sub channel of the announcements
--- KEYS[3] members   hash: connection -> JSON of its owner
+-- KEYS[3] members   hash: connection -> JSON of its owner, and since when it is its gateway's
 -- KEYS[4] users     hash: user -> number of connections, a colon, name
 -- KEYS[5] gateways  hash: gateway with members here -> the generation that it had when it joined or restored them
 -- ARGV[1] time in ms since the Unix epoch; empty: the server's own clock (tests alone give another)
@@ -94,8 +94,8 @@ local function is_over(holder)
 end
 
 -- Keeps the next floor, tells everybody.
-local function change(last, holder, cause)
-    local floor = { epoch = math.max(last.epoch + 1, now_ms), holder = holder }
+local function keep_change(last, floor, cause)
+    local holder = floor.holder
     save_floor(floor)
     local event = { t = 'floor', epoch = text(floor.epoch), cause = cause }
     if holder then
@@ -108,6 +108,10 @@ local function change(last, holder, cause)
     end
     announce(event)
     return floor
+end
+
+local function change(last, holder, cause)
+    return keep_change(last, { epoch = math.max(last.epoch + 1, now_ms), holder = holder }, cause)
 end
 
 local function free(floor, cause)

@@ -25,12 +25,24 @@ local function announce_member(owner, action)
     local version = text(math.max(last + 1, now_ms))
     redis.call('HSET', KEYS[1], 'roster', version)
     redis.call('PEXPIRE', KEYS[1], FORGOTTEN_AFTER_MS)
-    announce({ t = 'member', member = owner, action = action, users = user_count(), version = version })
+    announce({ t = 'member', member = owner_of(owner), action = action, users = user_count(), version = version })
 end
 
-local function add_member(owner)
-    local connections = connections_of(owner.user)
+-- Since when a connection is its gateway's: of two that both take it for theirs, the later is right. Grows like a version.
+local function since(member)
+    return tonumber(member and member.since) or 0
+end
+
+-- Takes the connection's floor along: it outlives a membership, and may be another gateway's still.
+local function keep_member(owner, since_ms)
+    owner.since = text(since_ms)
     redis.call('HSET', KEYS[3], owner.connection, cjson.encode(owner))
+    moved(current_floor(), owner)
+end
+
+local function add_member(owner, since_ms)
+    local connections = connections_of(owner.user)
+    keep_member(owner, since_ms)
     redis.call('HSET', KEYS[4], owner.user, (connections + 1) .. ':' .. owner.name)
     if connections == 0 then
         announce_member(owner, 'joined')

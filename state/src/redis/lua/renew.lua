@@ -6,8 +6,7 @@
 
 local floor = current_floor()
 local owner = { user = ARGV[4], connection = ARGV[5], gateway = ARGV[6] }
-if is_held_through(floor, owner) and ARGV[7] == text(floor.epoch)
-    and longest_lease(floor.holder.taken) > now_ms then
+if is_held_through(floor, owner) and ARGV[7] == text(floor.epoch) and not is_over(floor.holder) then
     return answer('renewed', extend(floor))
 end
 return answer('unchanged', floor)

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 use voiceping_state::{
-    ChannelId, Event, Floor, FloorCause, JoinError, Limits, Redis, Servers, State, StateError, Subscription, Taken,
+    ChannelId, Event, Floor, FloorCause, FloorRules, JoinError, Limits, Redis, Servers, State, StateError,
+    Subscription, Taken,
 };
 
 use super::servers::{self, NOTHING_KEPT, Server};
@@ -14,13 +15,15 @@ use crate::support::*;
 
 /// The longest that a call may take while the servers are away: its own time and that of the attempt to connect, on a
 /// busy machine.
-const AT_ONCE: Duration = Duration::from_secs(3);
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 fn state(servers: Servers) -> Redis {
     let mut config = config(servers);
     config.timeout = Duration::from_millis(500);
     config.presence_lease = Duration::from_secs(3);
-    Redis::new(&config, rules(None), Limits::default()).expect("good settings")
+    // No lease ends here, however busy the machine.
+    let rules = FloorRules { lease: Duration::from_secs(600), talk_limit: None };
+    Redis::new(&config, rules, Limits::default()).expect("good settings")
 }
 
 /// Presses until the servers answer. Every answer on the way is an error, and comes at once.
@@ -60,6 +63,8 @@ async fn a_server_that_comes_back_empty() {
     state.enter("alice.1").await.expect("no limit");
     let mut bus = state.listen().await;
     let before = state.granted("alice.1").await;
+    let stage = ChannelId::from("stage");
+    let unwatched = press_until_granted(&state, &stage, "alice.1").await;
 
     server.kill();
     for _ in 0..20 {
@@ -72,13 +77,80 @@ async fn a_server_that_comes_back_empty() {
     }
 
     let _server = server.start_again();
+    let after = press_until_granted(&state, &stage, "alice.1").await;
+    assert!(after.epoch > unwatched.epoch, "although nobody here knows of the talk before");
     let after = press_until_granted(&state, &lobby(), "alice.1").await;
-    assert!(after.epoch > before.epoch, "although the server knows nothing of the talk before");
-    assert!(!state.renew("alice.1", before.epoch).await, "and its holder is told");
+    assert_eq!(after.epoch, before.epoch, "this talk goes on: whoever watches has told the server");
     until_resync(&mut bus).await;
     until_named(&state, &["Alice"]).await;
     state.release("alice.1", None).await;
     while !matches!(next(&mut bus).await, Event::Floor(change) if change.floor.holder.is_none()) {}
+}
+
+/// One server that loses writes as a failover does, and two gateways: one that has heard of them, and one that has not.
+struct Forgetful {
+    server: Server,
+    floor: String,
+    knows: Redis,
+    bus: Subscription,
+    other: Redis,
+}
+
+impl Forgetful {
+    async fn start() -> Self {
+        let server = Server::start(&NOTHING_KEPT);
+        let mut config = config(Servers::Standalone(server.url()));
+        config.presence_lease = Duration::from_secs(600);
+        let open = || Redis::new(&config, rules(None), Limits::default()).expect("good settings");
+        let (knows, other) = (open(), open());
+        let bus = knows.listen().await;
+        Self { server, floor: format!("{}:{{lobby}}:floor", config.prefix), knows, bus, other }
+    }
+
+    fn keep(&self) {
+        let _: u32 = self.server.ask(&format!("COPY {0} {{lobby}}kept REPLACE", self.floor));
+    }
+
+    fn forget(&self) {
+        let _: u32 = self.server.ask(&format!("DEL {0}", self.floor));
+        let _: u32 = self.server.ask(&format!("COPY {{lobby}}kept {0} REPLACE", self.floor));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_that_was_lost_is_told_again() {
+    let mut it = Forgetful::start().await;
+    let bob = it.knows.granted("bob.1").await;
+    let (free, _) = it.knows.release("bob.1", None).await;
+    assert_eq!(it.knows.heard(&mut it.bus).await.len(), 2);
+    it.keep();
+    // Granted by another gateway, and heard of.
+    let taken = it.other.granted("alice.1").await;
+    assert_eq!(change(&next(&mut it.bus).await).1, taken.epoch);
+    it.forget();
+    assert_eq!(it.other.look().await, free, "to who has not heard of it, there is nothing missing");
+
+    let floor = it.knows.look().await;
+    assert_eq!((floor.epoch, holder_of(&floor)), (taken.epoch, holder_of(&taken)));
+    assert!(it.other.renew("alice.1", taken.epoch).await, "the talk goes on");
+    assert!(matches!(it.other.take("bob.1").await, Taken::Busy(_)));
+    assert!(!it.other.renew("bob.1", bob.epoch).await);
+    let events = it.knows.heard(&mut it.bus).await;
+    let expected = (FloorCause::Taken, taken.epoch, None, Some("alice.1"));
+    assert_eq!(events.iter().map(change).collect::<Vec<_>>(), [expected], "for those who had not heard");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_talk_that_was_lost_is_told_again() {
+    let it = Forgetful::start().await;
+    it.knows.granted("alice.1").await;
+    it.keep();
+    let (free, _) = it.knows.release("alice.1", None).await;
+    it.forget();
+    assert!(matches!(it.other.take("bob.1").await, Taken::Busy(_)), "who has not heard of it");
+    // Any question tells it, also one that changes nothing.
+    assert_eq!(it.knows.expire().await, free);
+    assert!(it.other.granted("bob.1").await.epoch > free.epoch);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

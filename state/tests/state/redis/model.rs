@@ -8,26 +8,30 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use voiceping_state::floor::{Answer, Outcome, Request, transition};
 use voiceping_state::{
-    Event, Floor, FloorCause, FloorChanged, FloorRules, Limits, Memory, Redis, State, Subscription, Taken,
+    Event, Floor, FloorCause, FloorChanged, FloorRules, Limits, Memory, Owner, Redis, State, Subscription, Taken,
 };
 
 use super::{Kind, Standalone, config};
 use crate::support::*;
 
+/// A connection, and the gateway through which it acts.
+type Who = (usize, usize);
+
+const GATEWAYS: [&str; 2] = ["g1", "g2"];
 const CONNECTIONS: [&str; 4] = ["alice.1", "alice.2", "bob.1", "carol.1"];
 const START_MS: u64 = 1_700_000_000_000;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Take(usize, bool),
-    Release(usize, Option<bool>, FloorCause),
-    Renew(usize, bool),
+    Take(Who, bool),
+    Release(Who, Option<bool>, FloorCause),
+    Renew(Who, bool),
     Expire,
     Look,
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
-    let who = 0..CONNECTIONS.len();
+    let who = (0..CONNECTIONS.len(), 0..GATEWAYS.len());
     let cause = prop_oneof![Just(FloorCause::Released), Just(FloorCause::Silent), Just(FloorCause::NodeFailed)];
     prop_oneof![
         4 => (who.clone(), any::<bool>()).prop_map(|(who, over)| Op::Take(who, over)),
@@ -101,16 +105,19 @@ enum Said {
 async fn by_state<S: State>(state: &S, op: &Op, last: u64) -> Said {
     match *op {
         Op::Take(who, over) => {
-            let taken = state.take_floor(&lobby(), &owner(CONNECTIONS[who]), over.then_some(last)).await;
+            let taken = state.take_floor(&lobby(), &as_owner(who), over.then_some(last)).await;
             Said::Taken(taken.expect("available"))
         }
         Op::Release(who, exact, cause) => {
             let epoch = exact.map(|exact| named(last, exact));
-            let released = state.release_floor(&lobby(), &owner(CONNECTIONS[who]), epoch, cause).await;
+            let released = state.release_floor(&lobby(), &as_owner(who), epoch, cause).await;
             let (floor, freed) = released.expect("available");
             Said::Released(floor, freed)
         }
-        Op::Renew(who, exact) => Said::Renewed(state.renew(CONNECTIONS[who], named(last, exact)).await),
+        Op::Renew(who, exact) => {
+            let renewed = state.renew_floor(&lobby(), &as_owner(who), named(last, exact)).await;
+            Said::Renewed(renewed.expect("available"))
+        }
         Op::Expire => Said::Floor(state.expire().await),
         Op::Look => Said::Floor(state.look().await),
     }
@@ -121,16 +128,16 @@ fn by_rules(floor: &Floor, op: &Op, now_ms: u64, rules: &FloorRules) -> Outcome 
     let floor = floor.clone();
     match *op {
         Op::Take(who, over) => {
-            let request = Request::Take { owner: &owner(CONNECTIONS[who]), take_over: over.then_some(last) };
+            let request = Request::Take { owner: &as_owner(who), take_over: over.then_some(last) };
             transition(floor, request, now_ms, rules)
         }
         Op::Release(who, exact, cause) => {
             let epoch = exact.map(|exact| named(last, exact));
-            let request = Request::Release { owner: &owner(CONNECTIONS[who]), epoch, cause };
+            let request = Request::Release { owner: &as_owner(who), epoch, cause };
             transition(floor, request, now_ms, rules)
         }
         Op::Renew(who, exact) => {
-            let request = Request::Renew { owner: &owner(CONNECTIONS[who]), epoch: named(last, exact) };
+            let request = Request::Renew { owner: &as_owner(who), epoch: named(last, exact) };
             transition(floor, request, now_ms, rules)
         }
         Op::Expire => transition(floor, Request::Expire, now_ms, rules),
@@ -150,6 +157,10 @@ fn answer_of(op: &Op, outcome: &Outcome) -> Said {
         Op::Renew(..) => Said::Renewed(outcome.answer == Answer::Renewed),
         Op::Expire | Op::Look => Said::Floor(floor),
     }
+}
+
+fn as_owner((connection, gateway): Who) -> Owner {
+    through(GATEWAYS[gateway], CONNECTIONS[connection])
 }
 
 /// The talk's own epoch, or another.

@@ -15,6 +15,8 @@ pub(crate) struct Step {
     /// Which connection acts.
     pub(crate) user: usize,
     pub(crate) device: usize,
+    /// Through which of the two gateways.
+    pub(crate) gateway: usize,
     pub(crate) action: Action,
 }
 
@@ -56,11 +58,8 @@ pub(crate) fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Action::Leave),
         1 => Just(Action::Disconnect),
     ];
-    (clock, 0..CHANNELS, 0..USERS, 0..DEVICES, action).prop_map(|(clock, channel, user, device, action)| Step {
-        clock,
-        channel,
-        user,
-        device,
-        action,
-    })
+    let gateway = prop_oneof![4 => Just(0_usize), 1 => Just(1)];
+    (clock, 0..CHANNELS, 0..USERS, 0..DEVICES, gateway, action).prop_map(
+        |(clock, channel, user, device, gateway, action)| Step { clock, channel, user, device, gateway, action },
+    )
 }
