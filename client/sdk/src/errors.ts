@@ -15,6 +15,19 @@ export class RequestError extends Error {
   }
 }
 
+/** What a later attempt may change: a moment of the server's, not a decision. */
+export function isTransient(error: RequestError): boolean {
+  return TRANSIENT.has(error.code);
+}
+
+const TRANSIENT: ReadonlySet<string> = new Set([
+  "timeout",
+  "rate-limited",
+  "state-unavailable",
+  "media-unavailable",
+  "media-full",
+]);
+
 /** Why a connection ended, or could not be made. */
 export type EndCode =
   | "unauthorized" // the token is missing, wrong or has expired
@@ -22,7 +35,6 @@ export type EndCode =
   | "removed" // kicked
   | "busy" // the server asks to come back later
   | "lost" // the socket ended: network, restart of the server
-  | "audio" // the way of the audio is broken
   | "unsupported" // this browser cannot do it
   | "closed"; // by our own wish
 

@@ -1,16 +1,21 @@
 /** Everything that a client tells its page. */
-import type { JoinState, Speaker, TalkEnd, TalkState } from "./channel.ts";
+import type { JoinState, Speaker } from "./channel.ts";
 import type { EndCode } from "./errors.ts";
 import type { AudioPathState } from "./media.ts";
 import type { MicrophoneState } from "./microphone.ts";
 import type { Member } from "./protocol.ts";
+import type { TalkEnd, TalkState } from "./talk.ts";
 
-export type ConnectionState = "connecting" | "connected" | "reconnecting" | "stopped";
+export type ConnectionState =
+  | "connecting"
+  | "connected"
+  | "reconnecting" // channels that are still `joined` go on being heard, as long as `audio` is `connected`
+  | "stopped";
 
 export interface Events {
   /** The connection to the server; `reason` tells why it ended, `retryInMs` when the next attempt is. */
   connection: { state: ConnectionState; reason?: { code: EndCode; message: string }; retryInMs?: number };
-  /** The way of the audio. */
+  /** The way of the audio, which may outlive a connection. */
   audio: { state: AudioPathState };
   microphone: { state: MicrophoneState };
   /** The channels that the token names and the person's role, after each connect. */

@@ -8,7 +8,8 @@
  *     button.onpointerup = () => lobby.release();
  */
 export { connect, VoiceClient, type ClientOptions, type TokenSource } from "./client.ts";
-export type { Channel, JoinState, Speaker, TalkEnd, TalkState } from "./channel.ts";
+export type { Channel, JoinState, Speaker } from "./channel.ts";
+export type { TalkEnd, TalkState } from "./talk.ts";
 export type { ConnectionState, Events } from "./events.ts";
 export { ConnectionEnd, RequestError, type EndCode } from "./errors.ts";
 export type { AudioPathState } from "./media.ts";

@@ -38,6 +38,11 @@ export class Microphone {
     return this.#state;
   }
 
+  /** The original: another microphone is another track. */
+  get track(): MediaStreamTrack | undefined {
+    return this.#track;
+  }
+
   /** Asks for the microphone, unless it is there. The outcome is the state; it never rejects. */
   async open(): Promise<void> {
     if (this.#state === "ready" || this.#state === "asking") return;

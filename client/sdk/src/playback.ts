@@ -2,33 +2,73 @@
  * Lets one channel be heard: an `<audio>` element, because that is the way on which every browser cancels echo and which
  * a phone plays with the screen locked. Owned by `channel.ts`.
  */
-export class Playback {
-  readonly #element: HTMLAudioElement;
 
-  constructor(channelId: string) {
-    this.#element = document.createElement("audio");
-    this.#element.autoplay = true;
-    this.#element.dataset["channel"] = channelId;
+/** An element that has not begun to play after this long will not. */
+const START_MS = 1_000;
+
+export class Playback {
+  #element: HTMLAudioElement;
+  #track: MediaStreamTrack | undefined;
+  #muted = false;
+  /** Counts the tracks: only the newest is put in place. */
+  #turn = 0;
+
+  constructor(private readonly channelId: string) {
+    this.#element = this.#make();
     document.body.append(this.#element);
   }
 
-  /** Plays this track from now on. */
-  play(track: MediaStreamTrack): void {
-    this.#element.srcObject = new MediaStream([track]);
-    this.#start();
+  /** Plays this track from `ready` on; what was played before is heard until then, without a gap between the two. */
+  async play(track: MediaStreamTrack, ready?: Promise<void>): Promise<void> {
+    const turn = ++this.#turn;
+    if (track === this.#track) return;
+    if (!ready || !this.#track) return this.#replace(track);
+    // An element takes a moment to start, so a second one starts beside the first, unheard.
+    const next = this.#make();
+    next.muted = true;
+    next.srcObject = new MediaStream([track]);
+    const started = Promise.race([next.play(), new Promise((_, late) => setTimeout(late, START_MS))]).then(
+      () => true,
+      () => false,
+    );
+    await ready;
+    const playing = await started;
+    if (turn !== this.#turn) return void (next.srcObject = null);
+    next.muted = this.#muted;
+    // Some browsers let only those elements sound that played when they were touched: theirs has to be used again.
+    if (!playing || next.paused) return this.#replace(track);
+    const old = this.#element;
+    old.replaceWith(next);
+    old.srcObject = null;
+    this.#element = next;
+    this.#track = track;
   }
 
   get muted(): boolean {
-    return this.#element.muted;
+    return this.#muted;
   }
 
   set muted(muted: boolean) {
-    this.#element.muted = muted;
+    this.#muted = this.#element.muted = muted;
   }
 
   close(): void {
+    this.#turn++;
     this.#element.srcObject = null;
     this.#element.remove();
+  }
+
+  #make(): HTMLAudioElement {
+    const element = document.createElement("audio");
+    element.autoplay = true;
+    element.dataset["channel"] = this.channelId;
+    return element;
+  }
+
+  #replace(track: MediaStreamTrack): void {
+    this.#track = track;
+    this.#element.srcObject = new MediaStream([track]);
+    this.#start();
   }
 
   #start(): void {

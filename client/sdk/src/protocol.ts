@@ -21,6 +21,18 @@ export interface Member {
   userName: string;
 }
 
+/** Lets a new socket go on with a session, once. */
+export interface Ticket {
+  ticket: string;
+  /** Milliseconds from now. */
+  expiresIn: number;
+}
+
+/** Why the audio has to move to another media node. */
+export type MoveReason =
+  | "node-lost" // it is gone: anything else is better
+  | "draining"; // it goes on for a while: no hurry, and no gap
+
 export interface TransportParameters {
   id: string;
   iceParameters: types.IceParameters;
@@ -31,6 +43,11 @@ export interface TransportParameters {
 
 /** Every request: what is sent, and what a success brings back. */
 export interface Requests {
+  /** Says that this client can resume and be moved; with a ticket, goes on with the session of an earlier socket. */
+  session: {
+    data: { ticket?: string };
+    reply: Ticket & { sessionId: string; resumed: boolean; transports: { id: string; direction: "send" | "recv" }[] };
+  };
   "join-channel": {
     data: { channelId: string };
     reply: { channelId: string; state: ChannelState; userCount: number };
@@ -92,6 +109,9 @@ export interface Pushes {
   "ptt-denied": Denial;
   "ptt-interrupted": { channelId: string; interruptedBy?: string; message?: string };
   "force-disconnect": { reason?: string };
+  /** A newer ticket for the same session. */
+  session: Ticket;
+  "media-moved": { reason: MoveReason };
 }
 
 export type PushType = keyof Pushes;
@@ -107,6 +127,10 @@ export interface Incoming {
 
 /** Close codes with a meaning of their own; any other end of a socket is worth another try. */
 export const CloseCode = {
+  /** Ours: we are done, and the server may forget us at once. */
+  Done: 1000,
+  /** Ours: this socket is of no use, but we will be back. */
+  GaveUp: 4000,
   /** The token ran out: only a new one helps. */
   TokenExpired: 4001,
   /** Removed by a dispatcher or an administrator. */

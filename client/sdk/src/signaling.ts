@@ -7,6 +7,8 @@ import { ConnectionEnd, RequestError } from "./errors.ts";
 import { explainRefusal } from "./refusal.ts";
 
 export interface SignalingOptions {
+  /** After this long a socket that has not opened is given up. */
+  connectTimeoutMs?: number;
   /** After this long a request has failed. */
   requestTimeoutMs?: number;
   /** How often to ask whether the server is still there: a browser hides the server's own pings. Half of it to answer. */
@@ -21,6 +23,11 @@ interface Pending {
   reject: (error: RequestError) => void;
   timer: ReturnType<typeof setTimeout>;
 }
+
+/** What comes after the type of a request. */
+export type RequestArguments<T extends RequestType> = Requests[T]["data"] extends undefined
+  ? [data?: undefined, timeoutMs?: number]
+  : [data: Requests[T]["data"], timeoutMs?: number];
 
 type PushListener = <T extends PushType>(type: T, data: Pushes[T]) => void;
 
@@ -40,6 +47,7 @@ export class Signaling {
   #end: ConnectionEnd | undefined;
   #resolveEnded!: (end: ConnectionEnd) => void;
   #heartbeat: ReturnType<typeof setInterval> | undefined;
+  readonly #connecting: ReturnType<typeof setTimeout>;
 
   constructor(
     private readonly url: string,
@@ -54,8 +62,14 @@ export class Signaling {
     this.#socket.onmessage = ({ data }) => this.#receive(data);
     this.#socket.onerror = () => {}; // the close that follows tells more
     this.#socket.onclose = ({ code, reason }) => void this.#closed(code, reason);
+    this.#connecting = setTimeout(
+      () => this.close(new ConnectionEnd("lost", "The server does not answer")),
+      options.connectTimeoutMs ?? 8_000,
+    );
     this.#socket.onopen = () => {
+      if (this.#end) return;
       this.#opened = true;
+      clearTimeout(this.#connecting);
       const intervalMs = options.pingIntervalMs ?? 10_000;
       this.#heartbeat = setInterval(() => void this.#ping(intervalMs / 2), intervalMs);
       this.onopen();
@@ -65,9 +79,7 @@ export class Signaling {
   /** Resolves with the server's answer; rejects with a `RequestError`, also when the socket ends. */
   request<T extends RequestType>(
     type: T,
-    ...[data, timeoutMs]: Requests[T]["data"] extends undefined
-      ? [data?: undefined, timeoutMs?: number]
-      : [data: Requests[T]["data"], timeoutMs?: number]
+    ...[data, timeoutMs]: RequestArguments<T>
   ): Promise<Requests[T]["reply"]> {
     return new Promise<unknown>((resolve, reject) => {
       if (this.#end) {
@@ -84,10 +96,15 @@ export class Signaling {
     }) as Promise<Requests[T]["reply"]>;
   }
 
-  /** Ends the connection for a reason of our own. */
-  close(end: ConnectionEnd): void {
+  /** Requests may have been sent. */
+  get opened(): boolean {
+    return this.#opened;
+  }
+
+  /** Ends the connection for a reason of our own. Unless we are done, the server keeps our session for a while. */
+  close(end: ConnectionEnd, done = end.final): void {
     this.#finish(end);
-    this.#socket.close(1000);
+    this.#socket.close(done ? CloseCode.Done : CloseCode.GaveUp);
   }
 
   #receive(text: unknown): void {
@@ -136,6 +153,7 @@ export class Signaling {
   #finish(end: ConnectionEnd): void {
     if (this.#end) return;
     this.#end = end;
+    clearTimeout(this.#connecting);
     clearInterval(this.#heartbeat);
     for (const pending of this.#pendingById.values()) {
       clearTimeout(pending.timer);

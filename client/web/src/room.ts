@@ -47,7 +47,8 @@ class Room {
     private readonly onend: (problem?: string) => void,
   ) {
     this.#tones.unlock();
-    this.#client = connect(new URL("ws", location.href.replace(/^http/, "ws")).href.split(/[?#]/)[0]!, this.#token());
+    const url = new URL("ws", location.href.replace(/^http/, "ws")).href.split(/[?#]/)[0]!;
+    this.#client = connect(url, this.#token(), { urls: moreGateways() });
     this.#stage = new Stage(
       () => this.#down(),
       () => this.#up(),
@@ -130,7 +131,6 @@ class Room {
       this.#close();
       return this.onend(reason?.code === "closed" ? undefined : reason?.message);
     }
-    if (state !== "connected") this.#audio = "connecting";
     this.#show();
     if (retryInMs !== undefined) this.#link.title = `${reason?.message}; next attempt in ${duration(retryInMs)}`;
   }
@@ -246,10 +246,12 @@ class Room {
       return { phase: "offline", channel: name, title: channel.refusal ?? "The channel was refused" };
     }
     const { state } = this.#client;
-    if (state !== "connected" || channel.state !== "joined") {
+    const { speaker, talk } = channel;
+    // A talk goes on without the server, as long as its audio does.
+    const goesOn = state === "connected" || (this.#audio === "connected" && (speaker || talk !== "idle"));
+    if (!goesOn || channel.state !== "joined") {
       return { phase: "offline", channel: name, title: state === "reconnecting" ? "Reconnecting…" : "Connecting…" };
     }
-    const { speaker, talk } = channel;
     const since = this.#begunByChannel.get(name) ?? Date.now();
     if (talk === "talking") {
       const me = this.#client.self.userName;
@@ -275,9 +277,16 @@ const LINK: Record<string, string> = {
   connected: "Connected",
   reconnecting: "Reconnecting",
   "audio-connecting": "Starting audio",
+  "audio-moving": "Moving audio",
   "audio-interrupted": "Weak network",
   "audio-failed": "No audio",
 };
+
+/** Where the operator has no load balancer: `<meta name="gateways" content="wss://a.example/ws wss://b.example/ws">`. */
+function moreGateways(): string[] {
+  const content = document.querySelector<HTMLMetaElement>('meta[name="gateways"]')?.content ?? "";
+  return content.split(/\s+/).filter(Boolean);
+}
 
 function audience(others: number): string {
   if (others <= 0) return "Nobody else is here yet";
