@@ -183,7 +183,7 @@ async fn ping_needs_no_data() -> Result<()> {
 
 #[tokio::test]
 async fn a_flood_of_messages_is_refused_and_ends_nothing() -> Result<()> {
-    let server = Process::start(&["--message-rate", "20", "--message-burst", "20"]).await?;
+    let server = Process::start(&["--message-rate", "1", "--message-burst", "20"]).await?;
     let mut socket = server.socket("alice", &["lobby"]).await?;
     let mut ids = Vec::new();
     for _ in 0..100 {
@@ -207,7 +207,7 @@ async fn a_flood_of_messages_is_refused_and_ends_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_client_that_answers_no_ping_is_removed_and_one_that_does_is_not() -> Result<()> {
-    let server = Process::start(&["--ping-interval", "300ms"]).await?;
+    let server = Process::start(&["--ping-interval", "3s"]).await?;
     let mut alive = server.member("alice", "lobby").await?;
     let mut dead = server.member("bob", "lobby").await?;
     dead.ok("ptt-start", json!({"channelId": "lobby"})).await?;

@@ -185,7 +185,7 @@ async fn floors_of_two_channels_do_not_meet() -> Result<()> {
 
 #[tokio::test]
 async fn a_talk_goes_on_beyond_its_lease_and_ends_at_its_limit() -> Result<()> {
-    let server = Process::start(&["--floor-lease", "1s", "--talk-limit", "3s"]).await?;
+    let server = Process::start(&["--floor-lease", "4s", "--talk-limit", "9s"]).await?;
     let [mut alice, mut bob] = members(&server, ["alice", "bob"]).await?;
     let mut send = open_to_send(&mut alice, CHANNEL, DtlsRole::Client).await?;
     let (_, microphone) = send.produce(&mut alice, CHANNEL, 1).await?;
@@ -193,11 +193,14 @@ async fn a_talk_goes_on_beyond_its_lease_and_ends_at_its_limit() -> Result<()> {
     press(&mut alice, CHANNEL).await?;
     let _speaking = microphone.keep_speaking();
     hears_of(&mut bob, CHANNEL, "alice").await?;
-    hears_of_the_end(&mut bob, CHANNEL).await?;
-    let lasted = pressed.elapsed();
-    assert!(lasted > Duration::from_millis(2900) && lasted < Duration::from_secs(6), "it lasted {lasted:?}");
     // The speaker hears of it too: it was not his doing.
-    hears_of_the_end(&mut alice, CHANNEL).await?;
+    for socket in [&mut bob, &mut alice] {
+        let ended = socket.push_of("speaker-changed").await?;
+        assert_free(&ended, CHANNEL);
+        assert_eq!(ended["reason"], "talk-limit", "{ended}");
+    }
+    let lasted = pressed.elapsed();
+    assert!(lasted > Duration::from_millis(8900), "it lasted {lasted:?}");
     press(&mut bob, CHANNEL).await?;
     hears_of(&mut alice, CHANNEL, "bob").await?;
     Ok(())
@@ -206,7 +209,7 @@ async fn a_talk_goes_on_beyond_its_lease_and_ends_at_its_limit() -> Result<()> {
 /// Rule 4 of section 6: the floor belongs to a connection, and a silent one's user may go on with a new one.
 #[tokio::test]
 async fn a_user_who_reconnects_takes_over_from_the_connection_that_fell_silent() -> Result<()> {
-    let server = Process::start(&["--silence-limit", "30s"]).await?;
+    let server = Process::start(&[]).await?;
     let [mut old, mut bob] = members(&server, ["alice", "bob"]).await?;
     let mut send = open_to_send(&mut old, CHANNEL, DtlsRole::Client).await?;
     let (_, microphone) = send.produce(&mut old, CHANNEL, 1).await?;
@@ -234,7 +237,7 @@ async fn a_user_who_reconnects_takes_over_from_the_connection_that_fell_silent()
     let state = soon("the old connection's silence", taken_over).await??;
     let after = silent.elapsed();
     assert_busy(&state, CHANNEL, "alice");
-    assert!(after > Duration::from_millis(500) && after < Duration::from_secs(5), "taken over after {after:?}");
+    assert!(after > Duration::from_millis(500), "taken over after {after:?}");
     // The old one has lost it, and can neither release nor speak.
     let told = old.push_of("speaker-changed").await?;
     assert_busy(&told, CHANNEL, "alice");

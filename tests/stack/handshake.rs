@@ -158,7 +158,7 @@ async fn a_role_comes_from_the_claims() -> Result<()> {
 #[tokio::test]
 async fn a_token_that_expires_ends_its_socket() -> Result<()> {
     let server = Process::start(&[]).await?;
-    let claims = json!({"userId": "a", "userName": "A", "channelIds": ["lobby"], "exp": in_seconds(2)});
+    let claims = json!({"userId": "a", "userName": "A", "channelIds": ["lobby"], "exp": in_seconds(8)});
     let mut short = Signaling::connect(&server.url(), &sign(&claims)).await?;
     join(&mut short, "lobby").await?;
     let mut other = server.member("bob", "lobby").await?;
@@ -180,8 +180,15 @@ async fn too_many_attempts_and_too_many_sockets_are_told_to_come_back() -> Resul
     let (status, body, retry_after) = refused(&url, &[]).await?;
     assert_eq!((status, body.as_str()), (503, "Service unavailable"));
     assert!(retry_after.is_some_and(|seconds| seconds >= 1));
-    let (status, body, retry_after) = refused(&url, &[]).await?;
-    assert_eq!((status, body.as_str()), (429, "Too many connection attempts"));
+    // There is room for another attempt once a second, and a slow machine may take that long for one.
+    let (body, retry_after) = loop {
+        let (status, body, retry_after) = refused(&url, &[]).await?;
+        if status != 503 {
+            assert_eq!(status, 429);
+            break (body, retry_after);
+        }
+    };
+    assert_eq!(body, "Too many connection attempts");
     assert!(retry_after.is_some_and(|seconds| seconds >= 1));
     Ok(())
 }

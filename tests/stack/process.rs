@@ -18,21 +18,94 @@ pub(crate) const SECRET: &str = "a secret that is only used in tests, and long e
 
 /// The binary with nothing of the tester's own environment in its settings.
 pub(crate) fn voiceping(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_voiceping"));
+    voiceping_behind(&[], arguments)
+}
+
+/// The same behind another command, which becomes it in the end.
+pub(crate) fn voiceping_behind(wrapper: &[&str], arguments: &[&str]) -> Command {
+    let words = [wrapper, &[env!("CARGO_BIN_EXE_voiceping")], arguments].concat();
+    let mut command = Command::new(words[0]);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("VOICEPING_") {
             command.env_remove(name);
         }
     }
-    command.args(arguments).kill_on_drop(true).stdin(Stdio::null());
+    command.args(&words[1..]).kill_on_drop(true).stdin(Stdio::null());
     command
 }
 
-/// A running all-in-one. Killed when dropped.
-pub(crate) struct Process {
+/// A running process of the binary. Killed when dropped.
+pub(crate) struct Running {
     child: Child,
-    address: SocketAddr,
+    said: String,
     log: Arc<Mutex<String>>,
+}
+
+impl Running {
+    /// Starts it and waits until its log has a line with `marker` in it.
+    pub(crate) async fn start(arguments: &[&str], marker: &'static str) -> Result<Self> {
+        Self::spawn(voiceping(arguments), marker).await
+    }
+
+    /// The same with a command that is prepared in another way.
+    pub(crate) async fn spawn(mut command: Command, marker: &'static str) -> Result<Self> {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(child.stderr.take().context("piped")?).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let said = Arc::clone(&log);
+        let (found, rest) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let mut found = Some(found);
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some((_, rest)) = line.split_once(marker)
+                    && let Some(found) = found.take()
+                {
+                    let rest = rest.split(['"', ' ']).next().unwrap_or_default();
+                    let _ = found.send(rest.to_owned()); // nobody waits for a process that was dropped
+                }
+                let mut said = said.lock().expect("no panic");
+                said.push_str(&line);
+                said.push('\n');
+            }
+        });
+        let said = soon("the address in the log", rest).await?;
+        let said = said.with_context(|| format!("the process ended: {}", log.lock().expect("no panic")))?;
+        Ok(Self { child, said, log })
+    }
+
+    /// What followed the marker, up to the next space.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    /// Sends a signal by its name. The shell knows how without a library.
+    pub(crate) async fn signal(&self, signal: &str) -> Result<()> {
+        let id = self.child.id().context("it runs")?;
+        let status = Command::new("sh").args(["-c", &format!("kill -{signal} {id}")]).status().await?;
+        ensure!(status.success(), "the signal was sent");
+        Ok(())
+    }
+
+    /// Ends it as a power cut does.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus> {
+        Ok(soon("the end of the process", self.child.wait()).await??)
+    }
+}
+
+/// A running all-in-one.
+pub(crate) struct Process {
+    running: Running,
+    address: SocketAddr,
 }
 
 impl Process {
@@ -47,32 +120,20 @@ impl Process {
     }
 
     async fn run(flags: &[&str]) -> Result<Self> {
-        // A flag that a test gives takes the place of the usual one.
-        let defaults = [("--listen", "127.0.0.1:0"), ("--media-listen", "127.0.0.1:0"), ("--media-workers", "2")];
+        // A flag that a test gives takes the place of the usual one. A holder who sends nothing is the business of few
+        // tests, and they say so.
+        let defaults = [
+            ("--listen", "127.0.0.1:0"),
+            ("--media-listen", "127.0.0.1:0"),
+            ("--media-workers", "2"),
+            ("--silence-limit", "60s"),
+        ];
         let defaults = defaults.into_iter().filter(|(flag, _)| !flags.contains(flag));
         let arguments: Vec<&str> =
             defaults.flat_map(|(flag, value)| [flag, value]).chain(flags.iter().copied()).collect();
-        let mut child = voiceping(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let mut lines = BufReader::new(child.stderr.take().context("piped")?).lines();
-        let log = Arc::new(Mutex::new(String::new()));
-        let said = Arc::clone(&log);
-        let (found, address) = tokio::sync::oneshot::channel();
-        tokio::spawn(async move {
-            let mut found = Some(found);
-            while let Ok(Some(line)) = lines.next_line().await {
-                if let Some((_, address)) = line.split_once("VoicePing is at http://")
-                    && let Some(found) = found.take()
-                {
-                    let _ = found.send(address.to_owned()); // nobody waits for a process that was dropped
-                }
-                let mut said = said.lock().expect("no panic");
-                said.push_str(&line);
-                said.push('\n');
-            }
-        });
-        let address = soon("the address in the log", address).await?;
-        let address = address.with_context(|| format!("the process ended: {}", log.lock().expect("no panic")))?;
-        Ok(Self { child, address: address.trim().parse()?, log })
+        let running = Running::start(&arguments, "VoicePing is at http://").await?;
+        let address = running.said().parse().with_context(|| running.log())?;
+        Ok(Self { running, address })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -85,7 +146,7 @@ impl Process {
 
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().expect("no panic").clone()
+        self.running.log()
     }
 
     /// A socket of this user, who may join these channels.
@@ -102,14 +163,7 @@ impl Process {
 
     /// A plain GET: status and body.
     pub(crate) async fn get(&self, path: &str) -> Result<(u16, String)> {
-        let mut stream = TcpStream::connect(self.address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address);
-        stream.write_all(request.as_bytes()).await?;
-        let mut response = String::new();
-        soon("the response", stream.read_to_string(&mut response)).await??;
-        let status = response.split(' ').nth(1).context("a status")?.parse()?;
-        let body = response.split_once("\r\n\r\n").context("a body")?.1;
-        Ok((status, body.to_owned()))
+        get(&self.address.to_string(), path).await
     }
 
     /// `/health` once its number of connections is this one: a socket that was closed is gone a moment later.
@@ -126,18 +180,27 @@ impl Process {
         soon(&format!("{connections} connections"), reached).await?
     }
 
-    /// Sends a signal by its name. The shell knows how without a library.
+    /// Sends a signal by its name.
     pub(crate) async fn signal(&self, signal: &str) -> Result<()> {
-        let id = self.child.id().context("it runs")?;
-        let status = Command::new("sh").args(["-c", &format!("kill -{signal} {id}")]).status().await?;
-        ensure!(status.success(), "the signal was sent");
-        Ok(())
+        self.running.signal(signal).await
     }
 
     /// Waits for its end.
     pub(crate) async fn ended(&mut self) -> Result<ExitStatus> {
-        Ok(soon("the end of the process", self.child.wait()).await??)
+        self.running.ended().await
     }
+}
+
+/// A plain GET: status and body.
+pub(crate) async fn get(address: &str, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut response = String::new();
+    soon("the response", stream.read_to_string(&mut response)).await??;
+    let status = response.split(' ').nth(1).context("a status")?.parse()?;
+    let body = response.split_once("\r\n\r\n").context("a body")?.1;
+    Ok((status, body.to_owned()))
 }
 
 /// A token of a user who may join these channels. The name is the id with a capital.

@@ -16,6 +16,7 @@ const GUARD: &str = r#"redis-server "$@" >/dev/null 2>&1 & echo $!; read _; kill
 /// One process.
 pub(crate) struct Server {
     pub(crate) port: u16,
+    address: String,
     pid: u32,
     args: Vec<String>,
     _folder: TempDir,
@@ -27,11 +28,16 @@ pub(crate) struct Server {
 impl Server {
     /// A server that keeps nothing, with further settings as on its command line.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        let settings: Vec<_> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        Self::start_on(free_port(), TempDir::new().expect("a folder"), settings)
+        Self::start_at("127.0.0.1", settings)
     }
 
-    fn start_on(port: u16, folder: TempDir, settings: Vec<String>) -> Self {
+    /// The same at another of this machine's addresses.
+    pub(crate) fn start_at(address: &str, settings: &[&str]) -> Self {
+        let settings: Vec<_> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        Self::start_on(address, free_port(), TempDir::new().expect("a folder"), settings)
+    }
+
+    fn start_on(address: &str, port: u16, folder: TempDir, settings: Vec<String>) -> Self {
         assert!(
             Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok(),
             "these tests need redis-server: apt-get install redis-server (scripts/prepare.sh test-rust does so)"
@@ -40,7 +46,7 @@ impl Server {
         let mut guard = Command::new("sh")
             .args(["-c", GUARD, &path])
             .args(&settings)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", &path])
+            .args(["--port", &port.to_string(), "--bind", address, "--dir", &path])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -50,13 +56,13 @@ impl Server {
         let stdout = guard.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut pid).expect("the pid");
         let pid = pid.trim().parse().expect("a pid");
-        let server = Self { port, pid, args: settings, _folder: folder, guard, _pipe: pipe };
+        let server = Self { port, address: address.to_owned(), pid, args: settings, _folder: folder, guard, _pipe: pipe };
         until("the server answers", || server.connect().is_some());
         server
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}:{}", self.address, self.port)
     }
 
     /// Ends it at once, as a power cut does.
@@ -70,9 +76,9 @@ impl Server {
 
     /// The same server again on the same port, having forgotten everything.
     pub(crate) fn start_again(self) -> Self {
-        let (port, settings) = (self.port, self.args.clone());
+        let (address, port, settings) = (self.address.clone(), self.port, self.args.clone());
         drop(self);
-        Self::start_on(port, TempDir::new().expect("a folder"), settings)
+        Self::start_on(&address, port, TempDir::new().expect("a folder"), settings)
     }
 
     pub(crate) fn ask<T: FromRedisValue>(&self, command: &str) -> T {
@@ -164,7 +170,7 @@ pub(crate) fn sentinels() -> Watched {
             );
             std::fs::write(&file, watch).expect("written");
             let file = file.to_str().expect("text").to_owned();
-            Server::start_on(free_port(), folder, vec![file, "--sentinel".into()])
+            Server::start_on("127.0.0.1", free_port(), folder, vec![file, "--sentinel".into()])
         })
         .collect();
     until("the Sentinels know all", || {

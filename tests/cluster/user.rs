@@ -1,0 +1,76 @@
+//! A member with a device: what our own client is, without the page. It consumes the floor output at the join.
+
+use anyhow::Result;
+use serde_json::Value;
+use voiceping_testkit::DtlsRole;
+use voiceping_testkit::receiver::{Ear, RecvTransport};
+use voiceping_testkit::sender::{Microphone, SendTransport};
+use voiceping_testkit::signaling::Signaling;
+use voiceping_testkit::voice::Heard;
+
+use crate::cluster::Cluster;
+use crate::phone::{Transport, join, load_device, open_to_receive, open_to_send};
+
+/// See the module.
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) voice: u32,
+    pub(crate) socket: Signaling,
+    capabilities: Value,
+    recv: Transport<RecvTransport>,
+    pub(crate) ear: Ear,
+}
+
+/// What speaks: a transport and a microphone.
+pub(crate) struct Voice {
+    _send: Transport<SendTransport>,
+    pub(crate) microphone: Microphone,
+}
+
+impl User {
+    /// Joins through this gateway and listens.
+    pub(crate) async fn listening(cluster: &Cluster, gateway: usize, voice: u32, channel: &str) -> Result<Self> {
+        let name = user_name(voice);
+        let mut socket = cluster.socket(gateway, &name, channel).await?;
+        join(&mut socket, channel).await?;
+        let capabilities = load_device(&mut socket, channel).await?;
+        let mut recv = open_to_receive(&mut socket, channel).await?;
+        let ear = recv.consume(&mut socket, channel, &format!("floor:{channel}"), &capabilities).await?;
+        Ok(Self { name, voice, socket, capabilities, recv, ear })
+    }
+
+    /// Opens a microphone on the channel.
+    pub(crate) async fn microphone(&mut self, channel: &str) -> Result<Voice> {
+        let mut send = open_to_send(&mut self.socket, channel, DtlsRole::Client).await?;
+        let (_, microphone) = send.produce(&mut self.socket, channel, self.voice).await?;
+        Ok(Voice { _send: send, microphone })
+    }
+
+    /// Consumes the channel's floor output again, over a new transport.
+    pub(crate) async fn listen_again(&mut self, channel: &str) -> Result<()> {
+        self.recv = open_to_receive(&mut self.socket, channel).await?;
+        self.ear =
+            self.recv.consume(&mut self.socket, channel, &format!("floor:{channel}"), &self.capabilities).await?;
+        Ok(())
+    }
+
+    /// The next packets.
+    pub(crate) async fn hear(&mut self, count: usize) -> Result<Vec<Heard>> {
+        self.ear.hear(count).await
+    }
+
+    /// Drops what was heard until a packet of this voice comes, and answers it.
+    pub(crate) async fn hear_of(&mut self, voice: u32) -> Result<Heard> {
+        loop {
+            let heard = self.ear.next().await?;
+            if heard.speaker == voice {
+                return Ok(heard);
+            }
+        }
+    }
+}
+
+/// The user with this voice.
+pub(crate) fn user_name(voice: u32) -> String {
+    format!("user{voice}")
+}
