@@ -1,6 +1,8 @@
-//! The media node's settings: flags, environment variables and help texts from one struct.
+//! The media node's settings: flags, environment variables and help texts from two structs, one for every node and one for
+//! a node among others.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -55,6 +57,53 @@ impl Config {
     }
 }
 
+/// Settings of a node among others. Their defaults are right for a node alone.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterConfig {
+    /// Where this node is: clients are placed on nodes of their gateway's region first
+    #[arg(long, env = "VOICEPING_REGION", default_value = Self::REGION, value_name = "NAME")]
+    pub region: String,
+
+    /// Clients that this node may have
+    #[arg(long, env = "VOICEPING_CAPACITY", default_value_t = Self::CAPACITY, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub capacity: u32,
+
+    /// Address at which other media nodes reach this one's media ports. Default: the address that is listened on or, if
+    /// that is 0.0.0.0, this machine's own
+    #[arg(long, env = "VOICEPING_RELAY_ANNOUNCE", value_name = "ADDRESS")]
+    pub relay_announce: Option<IpAddr>,
+
+    /// How long the clients of a gateway that is gone keep their media, for another gateway to take them over
+    #[arg(long, env = "VOICEPING_GATEWAY_GRACE", default_value = Self::GATEWAY_GRACE, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub gateway_grace: Duration,
+}
+
+impl ClusterConfig {
+    const REGION: &str = "default";
+    const CAPACITY: u32 = 5000;
+    const GATEWAY_GRACE: &str = "30s";
+
+    /// Where others send what they relay: one address for each worker, of which `bound` is the first that it listens on.
+    pub(crate) fn relay_addresses(&self, bound: &[SocketAddr]) -> Vec<SocketAddr> {
+        let own = |bound: IpAddr| if bound.is_unspecified() { own_address() } else { bound };
+        let announced =
+            |bound: &SocketAddr| SocketAddr::new(self.relay_announce.unwrap_or_else(|| own(bound.ip())), bound.port());
+        bound.iter().map(announced).collect()
+    }
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            region: Self::REGION.to_owned(),
+            capacity: Self::CAPACITY,
+            relay_announce: None,
+            gateway_grace: humantime::parse_duration(Self::GATEWAY_GRACE).expect("a constant that a test reads"),
+        }
+    }
+}
+
 /// The address from which this machine reaches others. Connecting a UDP socket sends nothing: it asks for the route.
 fn own_address() -> IpAddr {
     let documentation = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9)); // RFC 5737
@@ -75,10 +124,16 @@ mod tests {
     struct Flags {
         #[command(flatten)]
         config: Config,
+        #[command(flatten)]
+        cluster: ClusterConfig,
     }
 
     fn parse(flags: &[&str]) -> Result<Config, clap::Error> {
         Flags::try_parse_from(std::iter::once("test").chain(flags.iter().copied())).map(|flags| flags.config)
+    }
+
+    fn parse_cluster(flags: &[&str]) -> ClusterConfig {
+        Flags::try_parse_from(std::iter::once("test").chain(flags.iter().copied())).expect("parses").cluster
     }
 
     #[test]
@@ -107,5 +162,21 @@ mod tests {
     #[test]
     fn no_worker_is_refused() {
         assert!(parse(&["--media-workers", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_node_alone_needs_no_settings_of_a_cluster() {
+        let (parsed, default) = (parse_cluster(&[]), ClusterConfig::default());
+        assert_eq!((parsed.region, parsed.capacity), (default.region, default.capacity));
+        assert_eq!((parsed.relay_announce, parsed.gateway_grace), (None, default.gateway_grace));
+    }
+
+    #[test]
+    fn other_nodes_are_told_an_address_that_they_can_send_to() {
+        let bound = |ip: &str| [SocketAddr::new(ip.parse().expect("valid"), 40_000)];
+        let announced = |flags: &[&str], ip| parse_cluster(flags).relay_addresses(&bound(ip));
+        assert_eq!(announced(&[], "192.0.2.5"), bound("192.0.2.5"));
+        assert!(announced(&[], "0.0.0.0").iter().all(|address| !address.ip().is_unspecified()));
+        assert_eq!(announced(&["--relay-announce", "192.0.2.9"], "0.0.0.0"), bound("192.0.2.9"));
     }
 }

@@ -6,6 +6,7 @@
 mod clock;
 mod config;
 mod events;
+mod gate_log;
 mod grace;
 pub mod io;
 mod mesh;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 pub use config::{ClusterConfig, Config};
-pub use mesh::{Dial, Mesh, RelayClient, relay_client};
+pub use mesh::{CallError, Dial, Mesh, RelayClient, relay_client};
 pub use service::Service;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +33,7 @@ use voiceping_state::{Node, NodeId, Store};
 
 use crate::clock::Clock;
 use crate::events::Events;
+use crate::gate_log::GateLog;
 use crate::registration::Registration;
 use crate::worker::Worker;
 
@@ -94,12 +96,11 @@ impl MediaNode {
         let engine = voiceping_engine::Config::new(identity, clock.origin());
         let id = format!("{:016x}", rand::random::<u64>());
         let events = Arc::new(Events::new(id.clone(), clock));
-        let (workers, threads) = worker::start(sockets, &engine, &events)?;
+        let (workers, threads) = worker::start(sockets, &engine, &events, &GateLog::new(id.clone(), clock))?;
         tracing::info!(node_id = id, ?local_addrs, ?announced, "media node listens");
-        let service =
-            Service::new(id.clone(), clock, workers.clone(), candidates, fingerprint, Arc::clone(&events));
+        let service = Service::new(id.clone(), clock, workers.clone(), candidates, fingerprint, Arc::clone(&events));
         let id = NodeId::from(id);
-        let mesh = Mesh::new(id.clone(), workers.clone(), Arc::clone(&events));
+        let mesh = Mesh::new(id.clone(), workers.clone(), addresses, Arc::clone(&events));
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self { id, service, mesh, events, local_addrs, first_addrs, workers, threads, tasks, end })
     }

@@ -2,22 +2,26 @@
 //!
 //! A connection lives on one worker, found from its id alone: nothing here has to remember who is where.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+pub(crate) mod check;
 
-use tokio_stream::wrappers::ReceiverStream;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tonic::{Request, Response, Status};
 use voiceping_engine::id::{ChannelId, ConnectionId, ConsumerId, GatewayId, ProducerId, TransportId};
 use voiceping_engine::rtp::{ExtensionIds, extension};
-use voiceping_engine::{Error, Fingerprint, NewConsumer, NewProducer, NewTransport, Role};
+use voiceping_engine::{
+    Adopted, Direction, Error, Fingerprint, NewConsumer, NewHolder, NewProducer, NewTransport, Role,
+};
 use voiceping_proto::media::v1 as proto;
+use voiceping_proto::media::v1::adopt_connection_response::{Stream, Transport};
 use voiceping_proto::media::v1::media_node_server::MediaNode;
 
-use crate::events::Watchers;
-use crate::worker::{Stopped, Worker};
+use crate::clock::Clock;
+use crate::events::Events;
+use crate::worker::{self, Answers, Worker};
 
-/// The longest id that a gateway may use.
-const MAX_ID: usize = 256;
+use check::{check_opus, extension_id, id, refused, stopped};
 
 /// Format parameters that one producer may have.
 const MAX_PARAMETERS: usize = 32;
@@ -35,38 +39,70 @@ pub struct Service {
 #[derive(Debug)]
 struct Inner {
     node_id: String,
+    clock: Clock,
     workers: Vec<Worker>,
     /// Of each worker.
     candidates: Vec<Vec<proto::IceCandidate>>,
     fingerprint: proto::DtlsFingerprint,
-    watchers: Arc<Watchers>,
+    events: Arc<Events>,
+    /// Held while a change of a floor is queued on all workers: two changes come to each of them in the same order.
+    floor_order: Mutex<()>,
+}
+
+/// What becomes of a floor.
+#[derive(Debug, Clone)]
+enum FloorChange {
+    /// Somebody may speak.
+    Open(NewHolder),
+    /// Nobody may; with a gateway, only if the floor is one of its connections'.
+    Close(Option<GatewayId>),
 }
 
 impl Service {
     /// Over running workers.
     pub(crate) fn new(
         node_id: String,
+        clock: Clock,
         workers: Vec<Worker>,
         candidates: Vec<Vec<proto::IceCandidate>>,
         fingerprint: Fingerprint,
-        watchers: Arc<Watchers>,
+        events: Arc<Events>,
     ) -> Self {
         let fingerprint = proto::DtlsFingerprint { algorithm: fingerprint.algorithm, value: fingerprint.value };
-        Self { inner: Arc::new(Inner { node_id, workers, candidates, fingerprint, watchers }) }
-    }
-
-    pub(crate) fn node_id(&self) -> &str {
-        &self.inner.node_id
+        let floor_order = Mutex::default();
+        Self { inner: Arc::new(Inner { node_id, clock, workers, candidates, fingerprint, events, floor_order }) }
     }
 
     fn worker_index(&self, connection: &ConnectionId) -> usize {
-        let mut hasher = DefaultHasher::new();
-        connection.hash(&mut hasher);
-        (hasher.finish() % self.inner.workers.len() as u64) as usize
+        worker::home(connection, self.inner.workers.len())
     }
 
     fn worker(&self, connection: &ConnectionId) -> &Worker {
         &self.inner.workers[self.worker_index(connection)]
+    }
+
+    /// Queues a change of a floor on all workers.
+    fn change_floor(&self, channel: &ChannelId, epoch: u64, change: &FloorChange) -> Answers<Result<(), Error>> {
+        let workers = &self.inner.workers;
+        // The holder's worker is told last: when its first packet is relayed, the floor is in the others' queues.
+        let last = match change {
+            FloorChange::Open(holder) => self.worker_index(&holder.connection),
+            FloorChange::Close(_) => 0,
+        };
+        let others = workers.iter().enumerate().filter(|(index, _)| *index != last).map(|(_, worker)| worker);
+        let (channel, change) = (channel.clone(), change.clone());
+        let _order = self.inner.floor_order.lock().unwrap_or_else(PoisonError::into_inner);
+        Answers::ask(others.chain([&workers[last]]), move |engine, now| match change {
+            FloorChange::Open(holder) => engine.set_floor(now, &channel, epoch, Some(holder)),
+            FloorChange::Close(gateway) => engine.close_floor(now, &channel, epoch, gateway.as_ref()),
+        })
+    }
+
+    /// Queues on all workers that a connection is another gateway's.
+    fn change_gateway(&self, connection: &ConnectionId, gateway: &GatewayId) -> Answers<Option<Adopted>> {
+        let (connection, gateway) = (connection.clone(), gateway.clone());
+        let _order = self.inner.floor_order.lock().unwrap_or_else(PoisonError::into_inner);
+        Answers::ask(&self.inner.workers, move |engine, _| engine.adopt_connection(&connection, gateway))
     }
 
     /// The producer with this id, wherever it is.
@@ -83,25 +119,33 @@ impl Service {
 
 #[tonic::async_trait]
 impl MediaNode for Service {
-    type WatchEventsStream = ReceiverStream<Result<proto::NodeEvent, Status>>;
+    type WatchEventsStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<proto::NodeEvent, Status>> + Send>>;
 
     async fn create_transport(
         &self,
         request: Request<proto::CreateTransportRequest>,
     ) -> Result<Response<proto::CreateTransportResponse>, Status> {
         let request = request.into_inner();
-        if !matches!(request.direction(), proto::Direction::Send | proto::Direction::Recv) {
-            return Err(Status::invalid_argument("direction is missing"));
-        }
+        let direction = match request.direction() {
+            proto::Direction::Send => Direction::Send,
+            proto::Direction::Recv => Direction::Recv,
+            proto::Direction::Unspecified => return Err(Status::invalid_argument("direction is missing")),
+        };
         let gateway = GatewayId::from(id(&request.gateway_id, "gateway_id")?);
         let connection = ConnectionId::from(id(&request.connection_id, "connection_id")?);
         let index = self.worker_index(&connection);
-        let new = NewTransport { gateway, connection };
+        let draining = self.inner.events.is_draining();
+        let new = NewTransport { gateway: gateway.clone(), connection, direction };
         let parameters = self.inner.workers[index]
-            .call(move |engine, now, _| engine.create_transport(now, new))
+            .call(move |engine, now, _| {
+                let refused = draining && !engine.has_connection(&new.connection);
+                (!refused).then(|| engine.create_transport(now, new))
+            })
             .await
             .map_err(stopped)?
+            .ok_or_else(|| Status::unavailable("draining"))?
             .map_err(refused)?;
+        self.inner.events.met(&gateway);
         Ok(Response::new(proto::CreateTransportResponse {
             transport_id: parameters.id.to_string(),
             ice_parameters: Some(proto::IceParameters {
@@ -304,8 +348,14 @@ impl MediaNode for Service {
             "" => None,
             channel => Some(ChannelId::from(id(channel, "channel_id")?)),
         };
+        let gateway = match request.gateway_id.as_str() {
+            "" => None,
+            gateway => Some(GatewayId::from(id(gateway, "gateway_id")?)),
+        };
         self.worker(&connection.clone())
-            .call(move |engine, now, batch| engine.close_connection(now, &connection, channel.as_ref(), batch))
+            .call(move |engine, now, batch| {
+                engine.close_connection(now, &connection, channel.as_ref(), gateway.as_ref(), batch)
+            })
             .await
             .map_err(stopped)?;
         Ok(Response::new(proto::CloseConnectionResponse {}))
@@ -313,9 +363,16 @@ impl MediaNode for Service {
 
     async fn adopt_connection(
         &self,
-        _request: Request<proto::AdoptConnectionRequest>,
+        request: Request<proto::AdoptConnectionRequest>,
     ) -> Result<Response<proto::AdoptConnectionResponse>, Status> {
-        Err(Status::unimplemented("connections stay with their gateway"))
+        let request = request.into_inner();
+        let gateway = GatewayId::from(id(&request.gateway_id, "gateway_id")?);
+        let connection = ConnectionId::from(id(&request.connection_id, "connection_id")?);
+        let of_workers = self.change_gateway(&connection, &gateway).all().await.map_err(stopped)?;
+        let adopted = of_workers.into_iter().flatten().next();
+        let adopted = adopted.ok_or_else(|| Status::not_found("the connection has no transport here"))?;
+        self.inner.events.met(&gateway);
+        Ok(Response::new(answer(adopted)))
     }
 
     async fn set_floor(
@@ -324,27 +381,23 @@ impl MediaNode for Service {
     ) -> Result<Response<proto::SetFloorResponse>, Status> {
         let request = request.into_inner();
         let channel = ChannelId::from(id(&request.channel_id, "channel_id")?);
-        let holder = match request.holder_connection_id.as_str() {
+        let gateway = match request.holder_gateway_id.as_str() {
             "" => None,
-            connection => Some((
-                ConnectionId::from(id(connection, "holder_connection_id")?),
-                GatewayId::from(id(&request.holder_gateway_id, "holder_gateway_id")?),
-            )),
+            gateway => Some(GatewayId::from(id(gateway, "holder_gateway_id")?)),
         };
-        // The holder's worker is told last: when its first packet is relayed, the floor is in the others' queues.
-        let speaker = holder.as_ref().map_or(0, |(connection, _)| self.worker_index(connection));
-        let others = (0..self.inner.workers.len()).filter(|index| *index != speaker);
-        let mut answers = Vec::with_capacity(self.inner.workers.len());
-        for index in others.chain(std::iter::once(speaker)) {
-            let (channel, holder) = (channel.clone(), holder.clone());
-            let worker = &self.inner.workers[index];
-            let answer = worker.ask(move |engine, now, _| engine.set_floor(now, &channel, request.epoch, holder));
-            answers.push(answer.map_err(stopped)?);
+        let change = match (request.holder_connection_id.as_str(), gateway) {
+            ("", gateway) => FloorChange::Close(gateway),
+            (_, None) => return Err(Status::invalid_argument("holder_gateway_id is missing")),
+            (connection, Some(gateway)) => FloorChange::Open(NewHolder {
+                connection: ConnectionId::from(id(connection, "holder_connection_id")?),
+                gateway,
+                valid_until: self.inner.clock.at_ms(request.valid_until_ms),
+            }),
+        };
+        for outcome in self.change_floor(&channel, request.epoch, &change).all().await.map_err(stopped)? {
+            outcome.map_err(refused)?;
         }
-        for answer in answers {
-            answer.await.map_err(|_| stopped(Stopped))?.map_err(refused)?;
-        }
-        Ok(Response::new(proto::SetFloorResponse::default()))
+        Ok(Response::new(proto::SetFloorResponse { clock_ms: self.inner.clock.now_ms() }))
     }
 
     async fn get_floor_activity(
@@ -352,18 +405,13 @@ impl MediaNode for Service {
         request: Request<proto::GetFloorActivityRequest>,
     ) -> Result<Response<proto::GetFloorActivityResponse>, Status> {
         let channel = ChannelId::from(id(&request.into_inner().channel_id, "channel_id")?);
-        let mut response = proto::GetFloorActivityResponse::default();
-        for worker in &self.inner.workers {
-            let channel = channel.clone();
-            let activity =
-                worker.call(move |engine, now, _| engine.floor_activity(now, &channel)).await.map_err(stopped)?;
-            response.epoch = response.epoch.max(activity.epoch);
-            if let Some(silent_for) = activity.silent_for {
-                let silent_for = silent_for.as_millis() as u64;
-                response.silent_for_ms = Some(response.silent_for_ms.map_or(silent_for, |least| least.min(silent_for)));
-            }
-        }
-        Ok(Response::new(response))
+        let answers = Answers::ask(&self.inner.workers, move |engine, now| engine.floor_activity(now, &channel));
+        let of_workers = answers.all().await.map_err(stopped)?;
+        let silent_for = of_workers.iter().filter_map(|activity| activity.silent_for).min();
+        Ok(Response::new(proto::GetFloorActivityResponse {
+            epoch: of_workers.iter().map(|activity| activity.epoch).max().unwrap_or_default(),
+            silent_for_ms: silent_for.map(|silent_for| silent_for.as_millis() as u64),
+        }))
     }
 
     async fn watch_events(
@@ -371,61 +419,40 @@ impl MediaNode for Service {
         request: Request<proto::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let request = request.into_inner();
-        let gateway = id(&request.gateway_id, "gateway_id")?;
-        let events = self.inner.watchers.watch(gateway.to_owned(), &self.inner.node_id);
-        Ok(Response::new(ReceiverStream::new(events)))
+        let gateway = GatewayId::from(id(&request.gateway_id, "gateway_id")?);
+        Ok(Response::new(Box::pin(self.inner.events.watch(gateway))))
     }
 
     async fn get_node(
         &self,
         _request: Request<proto::GetNodeRequest>,
     ) -> Result<Response<proto::GetNodeResponse>, Status> {
-        let mut response = proto::GetNodeResponse {
+        let usage = worker::usage(&self.inner.workers).await.map_err(stopped)?;
+        Ok(Response::new(proto::GetNodeResponse {
             node_id: self.inner.node_id.clone(),
             workers: self.inner.workers.len() as u32,
-            ..Default::default()
-        };
-        for worker in &self.inner.workers {
-            let usage = worker.call(|engine, _, _| engine.usage()).await.map_err(stopped)?;
-            response.transports += usage.transports as u32;
-            response.producers += usage.producers as u32;
-            response.consumers += usage.consumers as u32;
+            transports: usage.transports as u32,
+            producers: usage.producers as u32,
+            consumers: usage.consumers as u32,
+            connections: usage.connections as u32,
+        }))
+    }
+}
+
+/// What a connection has here, as its new gateway is told.
+fn answer(adopted: Adopted) -> proto::AdoptConnectionResponse {
+    let stream = |id: String, channel: ChannelId| Stream { id, channel_id: channel.to_string() };
+    let transport = |(id, direction): (TransportId, Direction)| Transport {
+        transport_id: id.to_string(),
+        direction: match direction {
+            Direction::Send => proto::Direction::Send,
+            Direction::Recv => proto::Direction::Recv,
         }
-        Ok(Response::new(response))
+        .into(),
+    };
+    proto::AdoptConnectionResponse {
+        transports: adopted.transports.into_iter().map(transport).collect(),
+        producers: adopted.producers.into_iter().map(|(id, channel)| stream(id.to_string(), channel)).collect(),
+        consumers: adopted.consumers.into_iter().map(|(id, channel)| stream(id.to_string(), channel)).collect(),
     }
-}
-
-/// An id that is there and not absurdly long.
-fn id<'a>(text: &'a str, name: &str) -> Result<&'a str, Status> {
-    if text.is_empty() || text.len() > MAX_ID {
-        return Err(Status::invalid_argument(format!("{name} is missing or longer than {MAX_ID} bytes")));
-    }
-    Ok(text)
-}
-
-fn check_opus(codec: &proto::RtpCodec) -> Result<(), Status> {
-    if !codec.mime_type.eq_ignore_ascii_case("audio/opus") || codec.clock_rate != 48_000 || codec.payload_type > 127 {
-        return Err(Status::invalid_argument("only Opus at 48 kHz is carried (RFC 7587)"));
-    }
-    Ok(())
-}
-
-/// The id of an extension. Ids beyond one byte do not exist on the wire (RFC 8285).
-fn extension_id(extensions: &[proto::RtpHeaderExtension], uri: &str) -> Option<u8> {
-    let found = extensions.iter().find(|extension| extension.uri == uri)?;
-    u8::try_from(found.id).ok().filter(|id| *id != 0)
-}
-
-fn refused(error: Error) -> Status {
-    let text = error.to_string();
-    match error {
-        Error::NotFound(_) => Status::not_found(text),
-        Error::Conflict(_) => Status::failed_precondition(text),
-        Error::Invalid(_) => Status::invalid_argument(text),
-        Error::Exhausted(_) => Status::resource_exhausted(text),
-    }
-}
-
-fn stopped(error: Stopped) -> Status {
-    Status::unavailable(error.to_string())
 }

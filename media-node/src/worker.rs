@@ -3,6 +3,7 @@
 //! The loop's order is its priorities: datagrams, what peers relay, commands, timers, and at the end of the turn everything
 //! that was written is sent. Nothing is held back for a timer. A turn is bounded by [`TURN_BATCHES`].
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -10,10 +11,11 @@ use std::thread;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
-use voiceping_engine::id::ChannelId;
-use voiceping_engine::{Config, Engine, Event, Outbound, Path};
+use voiceping_engine::id::{ChannelId, ConnectionId};
+use voiceping_engine::{Config, Engine, Event, Outbound, Path, Usage};
 
-use crate::events::Watchers;
+use crate::events::Events;
+use crate::gate_log::GateLog;
 use crate::io::{BATCH, Receiver, Sender, Sleeper, Waker};
 
 /// Batches received from one socket before the other work of a turn is done.
@@ -89,6 +91,57 @@ impl Worker {
     }
 }
 
+/// What several workers will answer to the same question.
+#[derive(Debug)]
+pub(crate) struct Answers<T>(Result<Vec<oneshot::Receiver<T>>, Stopped>);
+
+impl<T: Send + 'static> Answers<T> {
+    /// Has the same done on these workers. When this returns it is queued on all of them.
+    pub(crate) fn ask<'a>(
+        workers: impl IntoIterator<Item = &'a Worker>,
+        work: impl FnOnce(&mut Engine, Instant) -> T + Clone + Send + 'static,
+    ) -> Self {
+        let ask = |worker: &Worker| {
+            let work = work.clone();
+            worker.ask(move |engine, now, _| work(engine, now))
+        };
+        Self::of(workers.into_iter().map(ask))
+    }
+
+    /// Of workers that have been asked one by one.
+    pub(crate) fn of(asked: impl Iterator<Item = Result<oneshot::Receiver<T>, Stopped>>) -> Self {
+        Self(asked.collect())
+    }
+
+    /// Waits for all answers.
+    pub(crate) async fn all(self) -> Result<Vec<T>, Stopped> {
+        let asked = self.0?;
+        let mut answers = Vec::with_capacity(asked.len());
+        for answer in asked {
+            answers.push(answer.await.map_err(|_| Stopped)?);
+        }
+        Ok(answers)
+    }
+}
+
+/// What all workers hold.
+pub(crate) async fn usage(workers: &[Worker]) -> Result<Usage, Stopped> {
+    let of_workers = Answers::ask(workers, |engine, _| engine.usage()).all().await?;
+    Ok(of_workers.into_iter().fold(Usage::default(), |sum, one| Usage {
+        transports: sum.transports + one.transports,
+        producers: sum.producers + one.producers,
+        consumers: sum.consumers + one.consumers,
+        connections: sum.connections + one.connections,
+    }))
+}
+
+/// The worker on which a connection lives.
+pub(crate) fn home(connection: &ConnectionId, workers: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    connection.hash(&mut hasher);
+    (hasher.finish() % workers as u64) as usize
+}
+
 /// The engine's outbound side for one turn: the batch, the sockets it goes to, the rings to the peers.
 pub(crate) struct Batch<'a> {
     sender: &'a mut Sender,
@@ -148,7 +201,8 @@ struct Peer {
 pub(crate) fn start(
     sockets: Vec<Vec<UdpSocket>>,
     config: &Config,
-    watchers: &Arc<Watchers>,
+    events: &Arc<Events>,
+    gate_log: &GateLog,
 ) -> anyhow::Result<(Vec<Worker>, Vec<thread::JoinHandle<()>>)> {
     let count = sockets.len();
     let mut handles = Vec::with_capacity(count);
@@ -182,7 +236,8 @@ pub(crate) fn start(
             commands,
             peers,
             rings,
-            watchers: Arc::clone(watchers),
+            events: Arc::clone(events),
+            gate_log: gate_log.clone(),
         };
         threads.push(thread::Builder::new().name(format!("media-{index}")).spawn(move || thread.run())?);
     }
@@ -198,7 +253,8 @@ struct Thread {
     commands: mpsc::Receiver<Command>,
     peers: Vec<Option<Peer>>,
     rings: Vec<rtrb::Consumer<Relayed>>,
-    watchers: Arc<Watchers>,
+    events: Arc<Events>,
+    gate_log: GateLog,
 }
 
 impl Thread {
@@ -249,7 +305,7 @@ impl Thread {
             }
             self.engine.handle_timeout(now, &mut batch);
             batch.flush();
-            self.after_turn();
+            self.after_turn(now);
             if stopped {
                 return;
             }
@@ -257,10 +313,10 @@ impl Thread {
     }
 
     /// Passes on what the engine has to say, and wakes the peers that were given packets.
-    fn after_turn(&mut self) {
+    fn after_turn(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
             match event {
-                Event::Gateway(gateway, event) => self.watchers.send(&gateway, event),
+                Event::Gateway(gateway, event) => self.events.send(&gateway, event),
                 Event::Listening(channel, listening) => {
                     for peer in self.peers.iter().flatten() {
                         let (channel, index) = (channel.clone(), self.index);
@@ -268,6 +324,23 @@ impl Thread {
                         let _ = peer.worker.post(Command::Work(Box::new(move |engine, now, _| {
                             engine.set_peer_listening(now, &channel, index, listening);
                         })));
+                    }
+                    // Last: when others hear of it, so have the peers that may get the talk.
+                    self.events.listening(channel, listening);
+                }
+                Event::NewerEpoch(channel, epoch) => {
+                    for peer in self.peers.iter().flatten() {
+                        let channel = channel.clone();
+                        // A peer that has stopped has no gate.
+                        let _ = peer.worker.post(Command::Work(Box::new(move |engine, now, _| {
+                            engine.adopt_epoch(now, &channel, epoch);
+                        })));
+                    }
+                }
+                // Every worker knows every gate; packets pass on the connection's own.
+                Event::Gate(gate) => {
+                    if home(&gate.connection, self.peers.len()) == self.index as usize {
+                        self.gate_log.record(now, &gate);
                     }
                 }
             }

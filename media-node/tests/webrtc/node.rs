@@ -51,16 +51,16 @@ impl Node {
         Ok(Self { node, client, events })
     }
 
-    /// The next event.
+    /// The next event of a connection; those of the node as a whole may come before it.
     pub(crate) async fn event(&mut self) -> Result<Event> {
-        let event = soon("an event", self.events.next()).await?.context("the events have ended")??;
-        event.event.context("an event without content")
+        self.until(|event| !matches!(event, Event::Tick(_) | Event::ChannelCarried(_))).await
     }
 
     /// Waits until this event comes; others may come before it.
     pub(crate) async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
         loop {
-            let event = self.event().await?;
+            let event = soon("an event", self.events.next()).await?.context("the events have ended")??;
+            let event = event.event.context("an event without content")?;
             if wanted(&event) {
                 return Ok(event);
             }

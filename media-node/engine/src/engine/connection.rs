@@ -46,6 +46,11 @@ impl Engine {
         Some(adopted)
     }
 
+    /// Whether a connection has a transport here.
+    pub fn has_connection(&self, connection: &ConnectionId) -> bool {
+        self.transports_by_connection.contains_key(connection)
+    }
+
     /// Closes what a connection has on one channel, or everything. With a gateway: only what is that gateway's still, so
     /// that one whose client has gone on elsewhere cannot cut it. Gates are closed by [`Self::close_floor`].
     pub fn close_connection(
