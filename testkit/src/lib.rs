@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 pub use peer::{DtlsRole, Options, SrtpProfile};
 
 /// How long a test waits for something that must happen. Generous: a busy machine is slow, not wrong.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for something that must happen.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {

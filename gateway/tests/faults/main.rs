@@ -70,7 +70,7 @@ async fn a_disconnect_frees_the_floor_whatever_the_node_does() {
 
 #[tokio::test]
 async fn a_talk_survives_that_the_nodes_events_are_lost_for_a_while() {
-    let stack = Stack::start().await;
+    let stack = Stack::start_impatient("300ms").await;
     let (mut alice, mut bob) = (stack.client("alice").await, stack.client("bob").await);
     alice.join(CHANNEL).await;
     bob.join(CHANNEL).await;
@@ -104,5 +104,5 @@ async fn a_shutdown_ends_in_time_though_the_node_hangs() {
     stack.fault("CloseConnection", Fault::Hang);
     let ended = stack.shut_down();
     assert_eq!(alice.close_code().await, 1012);
-    tokio::time::timeout(stack::DRAIN_DEADLINE * 4, ended).await.expect("in time").expect("in order");
+    tokio::time::timeout(stack::DRAIN_DEADLINE + client::PATIENCE, ended).await.expect("in time").expect("in order");
 }

@@ -57,23 +57,28 @@ struct Flags {
 }
 
 impl Stack {
-    /// All is well.
+    /// All is well, and nobody's silence counts.
     pub(crate) async fn start() -> Self {
-        let stack = Self::start_with(Faults::default());
+        Self::start_impatient("600s").await
+    }
+
+    /// All is well. Who is silent for this long loses the floor.
+    pub(crate) async fn start_impatient(silence_limit: &str) -> Self {
+        let stack = Self::start_with(Faults::default(), silence_limit);
         stack.until_ready().await;
         stack
     }
 
     /// One call fails from the beginning.
     pub(crate) async fn start_without(call: &'static str) -> Self {
-        Self::start_with(Faults { by_call: HashMap::from([(call, Fault::Fail)]), met: Vec::new() })
+        Self::start_with(Faults { by_call: HashMap::from([(call, Fault::Fail)]), met: Vec::new() }, "600s")
     }
 
-    fn start_with(faults: Faults) -> Self {
+    fn start_with(faults: Faults, silence_limit: &str) -> Self {
         let flags = "test --listen 127.0.0.1:0 --media-listen 127.0.0.1:0 --media-workers 1 --drain-deadline 2s \
-                     --silence-limit 300ms --channel-access open";
-        let Flags { gateway, media } = Flags::parse_from(flags.split_whitespace());
-        let rules = FloorRules { lease: Duration::from_secs(10), talk_limit: None };
+                     --channel-access open --silence-limit";
+        let Flags { gateway, media } = Flags::parse_from(flags.split_whitespace().chain([silence_limit]));
+        let rules = FloorRules { lease: Duration::from_secs(60), talk_limit: None };
         let media_node = MediaNode::bind(media).expect("binds");
         let keys = Keys::hs256(&SecretSlice::from(vec![7; 32]), None, None);
         let faults = Arc::new(Mutex::new(faults));
