@@ -52,7 +52,8 @@ impl FloorOutput {
     }
 
     /// Gives a packet in normal form its place in the stream, rewrites its timestamp and marker, and keeps it. Answers its
-    /// index and bytes. `None`: it belongs before the talk's first packet, or before the packets that are kept.
+    /// index and bytes. `None`: it belongs before the talk's first packet, or before the packets that are kept, or its place
+    /// is taken: it was here before.
     pub fn push(&mut self, now: Instant, epoch: u64, packet: &[u8]) -> Option<(u64, &[u8])> {
         let header = rtp::Packet::parse(packet)?;
         let (sequence_number, timestamp) = (header.sequence_number(), header.timestamp());
@@ -87,16 +88,19 @@ impl FloorOutput {
             return None;
         }
         let timestamp = timestamp.wrapping_add(segment.timestamp_offset);
+        if self.cache.is_empty() {
+            self.cache.resize_with(CACHE_LEN as usize, || (0, Vec::new()));
+        }
+        let slot = &mut self.cache[(index % CACHE_LEN) as usize];
+        if slot.0 == index {
+            return None;
+        }
         if index >= segment.highest_index {
             segment.highest_index = index;
             segment.highest_sequence_number = sequence_number;
             self.next_index = index + 1;
             self.newest = Some((timestamp, now));
         }
-        if self.cache.is_empty() {
-            self.cache.resize_with(CACHE_LEN as usize, || (0, Vec::new()));
-        }
-        let slot = &mut self.cache[(index % CACHE_LEN) as usize];
         slot.0 = index;
         slot.1.clear();
         slot.1.extend_from_slice(packet);
@@ -157,6 +161,9 @@ mod tests {
         assert_eq!(push(&mut output, now, 1, &packet(7, 12, 1920)), Some((3, 1920, false)));
         assert_eq!(push(&mut output, now, 1, &packet(7, 11, 960)), Some((2, 960, false)));
         assert_eq!(push(&mut output, now, 1, &packet(7, 9, 0)), None);
+        for sequence_number in 10..=12 {
+            assert_eq!(push(&mut output, now, 1, &packet(7, sequence_number, 0)), None, "it was here before");
+        }
         assert_eq!(output.cached(2).map(|packet| packet[12]), Some(42));
         assert_eq!(output.cached(4), None);
     }

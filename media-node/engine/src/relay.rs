@@ -261,3 +261,90 @@ fn block(counter: u64) -> usize {
 fn bit(counter: u64) -> u64 {
     1 << (counter % 64)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_counter_is_accepted_once_and_a_late_one_if_it_is_not_too_late(
+            steps in proptest::collection::vec((0_u64..8, 0_u64..3000), 1..400),
+        ) {
+            let mut window = Window::starting_with(5000);
+            let (mut seen, mut highest) = (HashSet::from([5000]), 5000_u64);
+            for (kind, step) in steps {
+                let counter = match kind {
+                    0 => highest + step,
+                    1..5 => highest + step % 3,
+                    _ => highest.saturating_sub(step),
+                };
+                let expected = seen.contains(&counter) || highest.saturating_sub(counter) >= WINDOW;
+                prop_assert_eq!(window.has_seen(counter), expected, "{} of {}", counter, highest);
+                if !expected {
+                    window.add(counter);
+                    seen.insert(counter);
+                    highest = highest.max(counter);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_parsed_or_refused(plain in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(relayed) = Relayed::parse(&plain) {
+                prop_assert_eq!(2 + relayed.channel.len() + 8 + relayed.packet.len(), plain.len());
+            }
+        }
+    }
+
+    fn outgoing(counter: u64) -> Outgoing {
+        let path = Path { socket: 0, remote: ([127, 0, 0, 1], 9).into() };
+        let relay = RelayOut { session: 7, key: RelayKey::new([1; 16]), sender: 3, paths: vec![path; 4] };
+        Outgoing::new(relay, counter)
+    }
+
+    #[test]
+    fn what_is_sealed_is_opened_by_the_worker_it_is_for_and_counters_end_where_nonces_would_repeat() {
+        let channel = ("c", hash("c"));
+        let mut outgoing = outgoing(MAX_COUNTER);
+        let mut buffer = [0; 100];
+        let (len, _) = outgoing.seal(&mut buffer, channel, 5, b"packet").expect("room");
+        assert_eq!(session(&buffer), Some(7));
+        let mut plain = Vec::new();
+        for receiver in 0..4 {
+            let mut incoming = Incoming::new(RelayKey::new([1; 16]), receiver);
+            let opened = incoming.open(&buffer[..len], &mut plain).is_some();
+            assert_eq!(opened, u64::from(receiver) == channel.1 % 4);
+            if opened {
+                let relayed = Relayed::parse(&plain).expect("it was sealed here");
+                assert_eq!((relayed.channel, relayed.epoch, relayed.packet), ("c", 5, &b"packet"[..]));
+                assert!(incoming.open(&buffer[..len], &mut plain).is_none(), "once");
+            }
+        }
+        assert!(outgoing.seal(&mut buffer, channel, 5, b"packet").is_none(), "no counter is left");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_sent() {
+        let channel = ("c", hash("c"));
+        let mut outgoing = outgoing(0);
+        for len in 0..HEADER_LEN + 2 + 1 + 8 + 6 + TAG_LEN {
+            assert!(outgoing.seal(&mut vec![0; len], channel, 5, b"packet").is_none(), "{len}");
+        }
+        assert!(outgoing.seal(&mut [0; HEADER_LEN + 2 + 1 + 8 + 6 + TAG_LEN], channel, 5, b"packet").is_some());
+        assert_eq!(outgoing.counter(), 1);
+    }
+
+    #[test]
+    fn a_key_is_not_printed() {
+        let key = RelayKey::try_from(&[0xab; 16][..]).expect("sixteen bytes");
+        let path = Path { socket: 0, remote: ([127, 0, 0, 1], 9).into() };
+        let printed = format!("{:?}", RelayOut { session: 7, key, sender: 3, paths: vec![path] });
+        assert!(!printed.contains("171") && !printed.contains("ab, ") && printed.contains("RelayKey(..)"), "{printed}");
+        assert!(RelayKey::try_from(&[0; 15][..]).is_err());
+    }
+}

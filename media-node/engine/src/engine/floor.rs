@@ -45,7 +45,8 @@ pub struct GateEvent {
     pub change: GateChange,
 }
 
-/// What can become of a gate: it is opened, perhaps extended, and closed once.
+/// What can become of a gate: it is opened, perhaps extended, and closed, once. One that came to its end and is opened anew
+/// under the same epoch begins again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GateChange {
     /// It was closed and is open now.
@@ -53,9 +54,9 @@ pub enum GateChange {
         /// When it closes by itself.
         valid_until: Instant,
     },
-    /// It is open, and its end has changed.
+    /// It is open, and its end has been given anew.
     Extended {
-        /// When it closes by itself now.
+        /// When it closes by itself now; earlier than before, perhaps.
         valid_until: Instant,
     },
     /// It was open until `at`.
@@ -103,41 +104,34 @@ impl Engine {
         let key = self.channel(id);
         self.expire(now, key);
         self.check_epoch(key, epoch)?;
-        let channel = &mut self.channels[key];
-        let mut extended = None;
-        if epoch == channel.epoch {
-            // One epoch is one decision: it is never given to somebody else.
-            match &mut channel.floor {
-                Floor::Unknown => {}
-                Floor::Held(known) if known.connection == holder.connection => {
-                    extended = Some(known.valid_until != holder.valid_until);
-                    known.gateway = holder.gateway.clone();
-                    known.valid_until = holder.valid_until;
-                }
-                Floor::Expired(known) if known.connection == holder.connection => {}
-                Floor::Held(_) | Floor::Expired(_) => return Err(Error::Conflict("the epoch has another holder")),
-                Floor::Ended => return Err(Error::Conflict("the epoch has ended")),
-            }
-        }
         let NewHolder { connection, gateway, valid_until } = holder;
-        if extended.is_none() {
-            self.shut(now, key, GateClosed::Superseded);
-            let channel = &mut self.channels[key];
-            channel.epoch = epoch;
-            channel.floor =
-                Floor::Held(Holder { connection: connection.clone(), gateway, valid_until, last_packet: None });
-        }
-        let channel = &self.channels[key];
-        let producer = channel.producer_by_connection.get(&connection);
+        let channel = &mut self.channels[key];
+        let again = epoch == channel.epoch;
+        let change = match &mut channel.floor {
+            // One epoch is one decision: it is never given to somebody else.
+            Floor::Held(known) | Floor::Expired(known) if again && known.connection != connection => {
+                return Err(Error::Conflict("the epoch has another holder"));
+            }
+            Floor::Ended if again => return Err(Error::Conflict("the epoch has ended")),
+            Floor::Held(known) if again => {
+                known.gateway = gateway;
+                known.valid_until = valid_until;
+                GateChange::Extended { valid_until }
+            }
+            _ => {
+                self.shut(now, key, GateClosed::Superseded);
+                let channel = &mut self.channels[key];
+                channel.epoch = epoch;
+                let connection = connection.clone();
+                channel.floor = Floor::Held(Holder { connection, gateway, valid_until, last_packet: None });
+                GateChange::Opened { valid_until }
+            }
+        };
+        let producer = self.channels[key].producer_by_connection.get(&connection);
         if let Some(producer) = producer.and_then(|key| self.producers.get_mut(*key)) {
             producer.open_until = Some(valid_until);
         }
         self.timers.set(valid_until, Timer::Gate(key, epoch));
-        let change = match extended {
-            None => GateChange::Opened { valid_until },
-            Some(true) => GateChange::Extended { valid_until },
-            Some(false) => return Ok(()),
-        };
         self.events.push_back(Event::Gate(GateEvent { channel: id.clone(), epoch, connection, change }));
         Ok(())
     }

@@ -3,7 +3,10 @@
 //! Used by the tests and the benchmarks. A client here does what a browser does (checks, handshake, SRTP); its
 //! cryptography is the libraries', so it is independent of the engine's own sealing.
 
-#![allow(dead_code, unreachable_pub)] // each test uses its part
+#![allow(dead_code, unreachable_pub, unused_imports)] // each test uses its part
+
+mod client;
+pub mod nodes;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,21 +15,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rtc_crypto::RTCCryptoProvider;
-use rtc_crypto::providers::AwsLcRsProvider;
-use rtc_stun::attributes::{ATTR_USE_CANDIDATE, ATTR_USERNAME};
-use rtc_stun::fingerprint::FINGERPRINT;
-use rtc_stun::integrity::MessageIntegrity;
-use rtc_stun::message::{BINDING_REQUEST, Message, Setter};
-use rtc_stun::textattrs::TextAttribute;
 use voiceping_engine::dtls::{Association, Event as DtlsEvent};
-use voiceping_engine::id::{ChannelId, ConnectionId, ProducerId};
+use voiceping_engine::id::{ChannelId, ConnectionId, GatewayId, ProducerId};
 use voiceping_engine::rtp::ExtensionIds;
-use voiceping_engine::srtp::Srtp;
 use voiceping_engine::{
     Config, ConsumerParameters, Direction, Engine, Event, GateEvent, GatewayEvent, Identity, NewConsumer, NewHolder,
     NewProducer, NewTransport, Outbound, Path, Role, TransportParameters,
 };
+
+pub use client::{Client, Received, binding_request, is_dtls};
 
 /// Which way a datagram goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,38 +65,6 @@ impl Outbound for Collected {
     }
 }
 
-/// A received packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    pub ssrc: u32,
-    pub sequence_number: u16,
-    pub timestamp: u32,
-    pub marker: bool,
-    pub payload_type: u8,
-    pub payload: Vec<u8>,
-    pub at: Instant,
-}
-
-/// A client with one transport.
-pub struct Client {
-    pub connection: ConnectionId,
-    pub transport: TransportParameters,
-    pub address: SocketAddr,
-    pub identity: Identity,
-    pub srtp: Option<Box<Srtp>>,
-    association: Option<Association>,
-    role: Role,
-    checked: bool,
-    next_check: Option<Instant>,
-    dtls_at: Option<Instant>,
-    pub received: Vec<Received>,
-    pub rtcp: Vec<Box<dyn rtc_rtcp::packet::Packet>>,
-    pub ssrc: u32,
-    pub sequence_number: u16,
-    pub timestamp: u32,
-    sent_packets: u64,
-}
-
 /// See the module.
 pub struct Sim {
     pub now: Instant,
@@ -107,11 +72,15 @@ pub struct Sim {
     pub out: Collected,
     pub clients: Vec<Client>,
     pub events: Vec<GatewayEvent>,
+    /// Which gateway each of all events so far was for.
+    pub told: Vec<GatewayId>,
     pub listening: Vec<(ChannelId, bool)>,
     pub gates: Vec<GateEvent>,
     pub newer_epochs: Vec<(ChannelId, u64)>,
     pub rng: StdRng,
     pub fate: Wire,
+    /// What the engine sent to no client: to other nodes.
+    pub to_nodes: Vec<(Instant, SocketAddr, Vec<u8>)>,
     pub node: Identity,
     wire: BinaryHeap<InFlight>,
     sequence: u64,
@@ -125,7 +94,10 @@ pub const DELAY: Duration = Duration::from_millis(10);
 
 impl Sim {
     pub fn new(seed: u64) -> Self {
-        let now = Instant::now();
+        Self::starting_at(Instant::now(), seed)
+    }
+
+    pub fn starting_at(now: Instant, seed: u64) -> Self {
         let node = Identity::generate().expect("randomness");
         let mut rng = StdRng::seed_from_u64(seed);
         let engine = Engine::new(Config::new(node.clone(), (now, SystemTime::now())), rng.random());
@@ -135,11 +107,13 @@ impl Sim {
             out: Collected::default(),
             clients: Vec::new(),
             events: Vec::new(),
+            told: Vec::new(),
             listening: Vec::new(),
             gates: Vec::new(),
             newer_epochs: Vec::new(),
             rng,
             fate: Box::new(|_, _, _| vec![DELAY]),
+            to_nodes: Vec::new(),
             node,
             wire: BinaryHeap::new(),
             sequence: 0,
@@ -467,7 +441,10 @@ impl Sim {
     /// Puts what the engine sent on the wire and collects its events.
     pub fn drain(&mut self) {
         for (path, datagram) in std::mem::take(&mut self.out.sent) {
-            let Some(client) = self.clients.iter().position(|client| client.address == path.remote) else { continue };
+            let Some(client) = self.clients.iter().position(|client| client.address == path.remote) else {
+                self.to_nodes.push((self.now, path.remote, datagram));
+                continue;
+            };
             for delay in (self.fate)(Way::Down, &datagram, &mut self.rng) {
                 self.sequence += 1;
                 self.wire.push(Reverse((self.now + delay, self.sequence, client, false, datagram.clone())));
@@ -475,44 +452,14 @@ impl Sim {
         }
         while let Some(event) = self.engine.poll_event() {
             match event {
-                Event::Gateway(_, event) => self.events.push(event),
+                Event::Gateway(gateway, event) => {
+                    self.told.push(gateway);
+                    self.events.push(event);
+                }
                 Event::Listening(channel, listening) => self.listening.push((channel, listening)),
                 Event::Gate(event) => self.gates.push(event),
                 Event::NewerEpoch(channel, epoch) => self.newer_epochs.push((channel, epoch)),
             }
         }
     }
-}
-
-impl Client {
-    /// The counts that this client heard from a speaker, in order.
-    pub fn heard(&self, speaker: &str) -> Vec<u64> {
-        let prefix = format!("{speaker} ").into_bytes();
-        let count = |received: &Received| {
-            let rest = received.payload.strip_prefix(&prefix[..])?;
-            Some(u64::from_be_bytes(rest[..8].try_into().expect("eight bytes")))
-        };
-        self.received.iter().filter_map(count).collect()
-    }
-}
-
-/// A connectivity check as a browser sends it once it has chosen the pair.
-pub fn binding_request(username: &str, password: &str) -> Vec<u8> {
-    let provider = AwsLcRsProvider::new();
-    let mut message = Message::new();
-    message.set_type(BINDING_REQUEST);
-    message.new_transaction_id().expect("randomness");
-    message.write_header();
-    TextAttribute::new(ATTR_USERNAME, username.to_owned()).add_to(&mut message).expect("fits");
-    message.add(ATTR_USE_CANDIDATE, &[]);
-    MessageIntegrity::new_short_term_integrity_with_provider(password.to_owned(), provider.crypto())
-        .add_to(&mut message)
-        .expect("fits");
-    FINGERPRINT.add_to(&mut message).expect("fits");
-    message.raw
-}
-
-/// Whether a datagram is DTLS.
-pub fn is_dtls(datagram: &[u8]) -> bool {
-    matches!(datagram.first(), Some(20..=63))
 }
