@@ -5,7 +5,7 @@ mod support;
 use proptest::prelude::*;
 use rtc_rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
 use support::Sim;
-use voiceping_engine::{Path, Role};
+use voiceping_engine::{Path, RelayKey, Role};
 
 /// A kind of RTCP packet, with anything in it (RFC 3550 section 6, RFC 4585, RFC 3611).
 fn rtcp() -> impl Strategy<Value = Vec<u8>> {
@@ -41,11 +41,14 @@ fn any_datagram_from_a_connected_client_is_survived_and_the_talk_goes_on() {
     }
     sim.consume(carol, "c");
     sim.set_floor("c", 1, Some("alice")).expect("first");
+    // The node hears another one, and Mallory has seen one of its datagrams.
+    sim.engine.accept_relay(7, 0, RelayKey::new([7; 16]));
+    let relayed = [&[0xf0, 0, 0, 0, 7][..], &[0x5a; 200]].concat();
     let path = Path { socket: 0, remote: sim.clients[mallory].address };
     let mut said = Vec::new();
     for round in 0..200_u32 {
         for _ in 0..50 {
-            let junk = match sim.rng_range(0..5) {
+            let junk = match sim.rng_range(0..6) {
                 // what it may say, changed: its own packet, its check, a sealed report
                 0 => sim.next_packet(mallory).1,
                 1 => support::binding_request(
@@ -59,6 +62,7 @@ fn any_datagram_from_a_connected_client_is_survived_and_the_talk_goes_on() {
                     let srtp = sim.clients[mallory].srtp.as_mut().expect("connected");
                     srtp.seal_rtcp(&plain).expect("sealed").to_vec()
                 }
+                3 => relayed.clone(),
                 _ => {
                     let len = sim.rng_range(0..200);
                     (0..len).map(|_| sim.rng_range(0..256) as u8).collect()

@@ -18,6 +18,9 @@ pub type At = (usize, usize);
 
 type Between = Box<dyn FnMut(&[u8], &mut StdRng) -> Fate>;
 
+/// When, in which order, to which engine, what.
+type InFlight = Reverse<(Instant, u64, usize, Vec<u8>)>;
+
 /// One way between nodes, if a test does not say otherwise.
 pub const BETWEEN: Duration = Duration::from_millis(5);
 
@@ -36,7 +39,7 @@ pub struct Nodes {
     pub crossed: Vec<(usize, usize, Vec<u8>)>,
     keys: HashMap<(usize, usize), RelayKey>,
     listeners: HashMap<ChannelId, BTreeSet<usize>>,
-    wire: BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>>,
+    wire: BinaryHeap<InFlight>,
     sequence: u64,
 }
 
