@@ -11,7 +11,7 @@ import { ConnectionEnd } from "./errors.ts";
 import type { ConnectionState, Events } from "./events.ts";
 import { Microphone, systemMicrophone, type MicrophoneSource, type MicrophoneState } from "./microphone.ts";
 import type { Member, Pushes, PushType } from "./protocol.ts";
-import { present, Session } from "./session.ts";
+import { Session, type SessionAnswer } from "./session.ts";
 import { Signaling, type SignalingOptions } from "./signaling.ts";
 import { isFresh, memberOf } from "./token.ts";
 
@@ -186,21 +186,17 @@ export class VoiceClient {
 
   /** Goes on with the session of the last socket, if there is one and the server knows it, or begins another. */
   async #opened(signaling: Signaling): Promise<void> {
-    const ticket = this.#session?.takeTicket();
-    let answer: Awaited<ReturnType<typeof present>>;
+    let answer: SessionAnswer | undefined;
     try {
-      answer = ticket === undefined ? undefined : await present(signaling, ticket);
+      answer = await this.#session?.resume(signaling);
     } catch (error) {
-      // The session may still be there: the next socket has another ticket for it.
+      // The session may still be there: the next socket asks again.
       return signaling.close(new ConnectionEnd("lost", error instanceof Error ? error.message : String(error)));
     }
     if (this.#closed) return signaling.close(this.#closed);
     if (!answer?.resumed) this.#endSession();
     const session = (this.#session ??= this.#newSession());
-    session.carryOver(signaling);
-    if (answer) session.keep(answer);
-    // It brings a ticket for later, so nobody waits for it.
-    else if (ticket === undefined) void present(signaling).then((first) => first && session.keep(first), () => {});
+    session.begin(signaling, answer);
     this.#setState("connected");
     const attaching = this.channels.map((channel) => channel.attach(session));
     // After the joins are on their way: without them this gateway takes no request for a channel.
@@ -225,7 +221,7 @@ export class VoiceClient {
     const session = this.#session;
     if (!session) return;
     const wasOnline = session.online;
-    session.carryOver(undefined);
+    session.suspend();
     if ((signaling.opened && end.code !== "lost") || !session.canResume) return this.#endSession();
     if (!wasOnline) return; // it was suspended before this socket, which did not get as far
     for (const channel of this.channels) channel.suspend();
@@ -242,7 +238,7 @@ export class VoiceClient {
     const session = this.#session;
     if (!session) return;
     this.#session = undefined;
-    session.carryOver(undefined);
+    session.suspend();
     session.media.close();
     for (const channel of this.channels) void channel.attach(undefined);
     this.#events.emit("audio", { state: "connecting" });

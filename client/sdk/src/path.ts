@@ -79,11 +79,8 @@ export class Path {
   }
 
   /** Resolves when all that has been opened is connected; fails when that cannot be any more. */
-  async connected(): Promise<void> {
-    while (this.state !== "connected") {
-      if (this.state === "failed") throw new Error("The audio connection failed");
-      await this.#unlessClosed(this.#change.promise);
-    }
+  connected(): Promise<void> {
+    return this.#until(() => this.state);
   }
 
   /** Resolves when a channel's packets arrive, or when none can be expected. */
@@ -185,7 +182,10 @@ export class Path {
     });
     transport.on("produce", ({ kind, rtpParameters, appData }, done, failed) => {
       const { channelId } = appData as { channelId: string };
-      server.request("produce", { transportId: transport.id, kind, rtpParameters, channelId }).then(done, failed);
+      // Not before the transport carries it: the server takes a talk that is going on to where it is produced.
+      this.#until(() => this.#stateByTransport.get(transport))
+        .then(() => server.request("produce", { transportId: transport.id, kind, rtpParameters, channelId }))
+        .then(done, failed);
     });
     transport.on("connectionstatechange", (state) => this.#changed(transport, state));
     return transport;
@@ -197,6 +197,13 @@ export class Path {
     this.#change.resolve();
     this.#change = deferred();
     this.onchange();
+  }
+
+  async #until(state: () => PathState | undefined): Promise<void> {
+    for (let now = state(); now !== "connected"; now = state()) {
+      if (now === "failed" || now === undefined) throw new Error("The audio connection failed");
+      await this.#unlessClosed(this.#change.promise);
+    }
   }
 
   /** What is asked for twice is made once; what has failed can be asked for again. */

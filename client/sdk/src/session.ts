@@ -12,9 +12,16 @@ import type { RequestArguments, Signaling } from "./signaling.ts";
 /** More are of no use: each is good for one attempt, and all of them expire soon. */
 const TICKETS = 4;
 
+export type SessionAnswer = Requests["session"]["reply"];
+
+interface Held {
+  ticket: string;
+  until: number;
+}
+
 export class Session {
   readonly media: Media;
-  readonly #tickets: { ticket: string; until: number }[] = [];
+  readonly #tickets: Held[] = [];
   #signaling: Signaling | undefined;
 
   constructor(device: () => Promise<Device>, onaudio: (state: AudioPathState) => void) {
@@ -28,7 +35,7 @@ export class Session {
 
   /** Another socket may go on with it. */
   get canResume(): boolean {
-    return this.#tickets.some(({ until }) => until > Date.now());
+    return this.#tickets.some(isGood);
   }
 
   /** As `Signaling.request`, over whichever socket there is; without one it fails as if it had just ended. */
@@ -41,38 +48,58 @@ export class Session {
     this.#signaling?.close(end, done);
   }
 
-  /** From now on its requests go this way; `undefined`: there is no socket at the moment. */
-  carryOver(signaling: Signaling | undefined): void {
+  /**
+   * Asks over a new socket to go on with it. `undefined`: it has no ticket, or the server has no sessions. Fails when there
+   * was no answer, or one that another attempt may change.
+   */
+  async resume(signaling: Signaling): Promise<SessionAnswer | undefined> {
+    const held = this.#takeTicket();
+    if (!held) return undefined;
+    try {
+      return await signaling.request("session", { ticket: held.ticket });
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error;
+      // Nobody knows whether a request without an answer has used the ticket.
+      if (error.code === "disconnected" || error.code === "timeout") throw error;
+      if (!isTransient(error)) return undefined;
+      this.#tickets.push(held);
+      throw error;
+    }
+  }
+
+  /** From now on its requests go over this socket; `answer` is what the server said of the session there. */
+  begin(signaling: Signaling, answer: SessionAnswer | undefined): void {
     this.#signaling = signaling;
+    // Older tickets name the gateway that served it before.
+    this.#tickets.length = 0;
+    if (answer) return this.keep(answer);
+    // A server without sessions says that it does not know the word. Nobody waits for the answer: it is for later.
+    signaling.request("session", {}).then(
+      (first) => this.#signaling === signaling && this.keep(first),
+      () => {},
+    );
+  }
+
+  /** The socket is gone. */
+  suspend(): void {
+    this.#signaling = undefined;
   }
 
   /** Keeps a ticket for the next socket. */
   keep({ ticket, expiresIn }: Ticket): void {
+    if (typeof ticket !== "string") return;
     this.#tickets.push({ ticket, until: Date.now() + expiresIn });
     if (this.#tickets.length > TICKETS) this.#tickets.shift();
   }
 
-  /** The newest ticket, which cannot be had again: nobody knows whether a request without an answer has used it. */
-  takeTicket(): string | undefined {
-    for (let last = this.#tickets.pop(); last; last = this.#tickets.pop()) {
-      if (last.until > Date.now()) return last.ticket;
-    }
-    return undefined;
+  /** The newest. */
+  #takeTicket(): Held | undefined {
+    let held = this.#tickets.pop();
+    while (held && !isGood(held)) held = this.#tickets.pop();
+    return held;
   }
 }
 
-/**
- * The server's answer to a ticket; `undefined` from a server that has no sessions. Fails when there was no answer, or
- * one that another attempt may change.
- */
-export async function present(
-  signaling: Signaling,
-  ticket?: string,
-): Promise<Requests["session"]["reply"] | undefined> {
-  try {
-    return await signaling.request("session", ticket === undefined ? {} : { ticket });
-  } catch (error) {
-    if (!(error instanceof RequestError) || error.code === "disconnected" || isTransient(error)) throw error;
-    return undefined;
-  }
+function isGood({ until }: Held): boolean {
+  return until > Date.now();
 }

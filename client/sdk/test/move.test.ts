@@ -3,11 +3,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Events } from "../src/events.ts";
 import { heard } from "./browser.ts";
-import { deploy } from "./gateway.ts";
+import { deploy, type Deployment } from "./gateway.ts";
 import { event, join, press, talk, type Scene } from "./scene.ts";
 
 const audio = ({ client }: Scene, state: Events["audio"]["state"]): Promise<unknown> =>
   event(client, "audio", (event) => event.state === state);
+
+/** Both transports of a new path are as far as they come without being connected. */
+async function newPath(deployment: Deployment): Promise<void> {
+  await deployment.next("connect-transport");
+  await deployment.next("connect-transport");
+}
 
 test("a lost node costs new transports, and neither the socket nor the talk", async (t) => {
   const deployment = await deploy(t);
@@ -71,9 +77,9 @@ test("a talk that begins during a move is carried by both paths", async (t) => {
   const deployment = await deploy(t);
   const scene = await join(t, deployment);
   scene.peers.connecting = false;
-  const produced = deployment.next("produce");
+  const made = newPath(deployment);
   deployment.push("media-moved", { reason: "draining" });
-  await produced;
+  await made;
   await press(scene);
   const moved = audio(scene, "connected");
   for (const peer of scene.peers.all.slice(2)) peer.state("connected");
@@ -90,9 +96,9 @@ test("a node that is lost while it is being left is left at once", async (t) => 
   const deployment = await deploy(t);
   const scene = await join(t, deployment);
   scene.peers.connecting = false;
-  const produced = deployment.next("produce");
+  const made = newPath(deployment);
   deployment.push("media-moved", { reason: "draining" });
-  await produced;
+  await made;
   scene.peers.connecting = true;
   const moved = audio(scene, "connected");
   deployment.push("media-moved", { reason: "node-lost" });
@@ -148,9 +154,9 @@ test("a channel that is joined during a move is heard on the new path", async (t
   const deployment = await deploy(t);
   const scene = await join(t, deployment);
   scene.peers.connecting = false;
-  const produced = deployment.next("produce");
+  const made = newPath(deployment);
   deployment.push("media-moved", { reason: "node-lost" });
-  await produced;
+  await made;
   const other = scene.client.join("other");
   const joined = event(scene.client, "channel", ({ channelId }) => channelId === "other" && other.canTalk);
   for (const peer of scene.peers.all.slice(2)) peer.state("connected");
