@@ -10,6 +10,7 @@
 //!
 //! [`Owner::gateway`] must be unique to a process and its life: presence of a gateway that is gone ends by that name.
 
+mod args;
 mod config;
 mod dialer;
 mod keys;
@@ -33,6 +34,7 @@ use crate::floor::{Floor, FloorRules, Holder, Owner};
 use crate::id::{ChannelId, UserId};
 use crate::memory::Limits;
 use crate::store::Subscription;
+pub use args::{RedisArgs, RedisMode};
 pub use config::{RedisConfig, RedisConfigError, Servers};
 use dialer::Dialer;
 use keys::Keys;

@@ -3,11 +3,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 /// Settings of [`Redis`](super::Redis).
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
     /// Where the servers are.
     pub servers: Servers,
+    /// The password of the servers, for URLs that have none. Behind Sentinels it comes before what their URLs have, which is
+    /// then theirs alone.
+    pub password: Option<SecretString>,
     /// The authority that signed the servers' certificates, as PEM; `None`: those that the system trusts.
     pub ca: Option<Vec<u8>>,
     /// In front of all names, so that deployments can share a server.
@@ -23,6 +28,7 @@ impl RedisConfig {
     pub fn new(servers: Servers) -> Self {
         Self {
             servers,
+            password: None,
             ca: None,
             prefix: "voiceping".into(),
             timeout: Duration::from_secs(1),
@@ -40,7 +46,7 @@ pub enum Servers {
     Cluster(Vec<String>),
     /// A server and its replicas, watched by Sentinels.
     Sentinel {
-        /// Some of the Sentinels. Credentials and TLS of the first URL are those of the servers too.
+        /// Some of the Sentinels. Credentials and TLS of the first URL are those of all, and of the servers too.
         sentinels: Vec<String>,
         /// The name under which they know the master.
         master: String,
@@ -60,5 +66,5 @@ impl fmt::Debug for Servers {
 
 /// The servers cannot be what the settings say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the Redis settings are no good: {0}")]
+#[error("{0}")]
 pub struct RedisConfigError(pub(super) String);

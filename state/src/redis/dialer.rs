@@ -11,6 +11,7 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
     PushInfo, RedisError, RedisResult, TlsCertificates, TlsMode, Value, cmd,
 };
+use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -35,7 +36,8 @@ impl Dialer {
         // One process may hold several crypto providers, through its tests or its dependencies: this one is ours. It is
         // fine if somebody else has chosen before.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let servers = servers(config).map_err(|error| RedisConfigError(error.to_string()))?;
+        let servers =
+            servers(config).map_err(|error| RedisConfigError(format!("the Redis settings are no good: {error}")))?;
         Ok(Self { servers, patience: config.timeout })
     }
 
@@ -96,14 +98,14 @@ fn servers(config: &RedisConfig) -> RedisResult<Dialed> {
     };
     Ok(match &config.servers {
         Servers::Standalone(url) => {
-            let info = info(url)?;
+            let info = info(config, url)?;
             Dialed::Standalone(match certificates(&info) {
                 Some(certificates) => Client::build_with_tls(info, certificates)?,
                 None => Client::open(info)?,
             })
         }
         Servers::Cluster(urls) => {
-            let nodes = urls.iter().map(|url| info(url)).collect::<RedisResult<Vec<_>>>()?;
+            let nodes = urls.iter().map(|url| info(config, url)).collect::<RedisResult<Vec<_>>>()?;
             let certificates = nodes.first().and_then(certificates);
             // Enough for a redirection. What takes longer is an error now, and right again when the shard is.
             let mut client = ClusterClient::builder(nodes).retries(3).min_retry_wait(10).max_retry_wait(50);
@@ -113,17 +115,23 @@ fn servers(config: &RedisConfig) -> RedisResult<Dialed> {
             Dialed::Cluster(client.use_protocol(ProtocolVersion::RESP3).build()?)
         }
         Servers::Sentinel { sentinels, master } => {
-            let infos = sentinels.iter().map(|url| info(url)).collect::<RedisResult<Vec<_>>>()?;
+            let infos = sentinels.iter().map(|url| info(config, url)).collect::<RedisResult<Vec<_>>>()?;
             let first = infos.first().ok_or((ErrorKind::InvalidClientConfig, "no Sentinel is given"))?;
             let addresses = infos.iter().map(|info| info.addr().clone());
             let mut client = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?;
             let settings = first.redis_settings();
             client = client.set_client_to_redis_protocol(settings.protocol()).set_client_to_redis_db(settings.db());
+            // Unlike AUTH, the greeting of this protocol may bring a password to a Sentinel that wants none.
+            client = client.set_client_to_sentinel_protocol(settings.protocol());
             if let Some(user) = settings.username() {
                 client = client.set_client_to_redis_username(user).set_client_to_sentinel_username(user);
             }
             if let Some(password) = settings.password() {
-                client = client.set_client_to_redis_password(password).set_client_to_sentinel_password(password);
+                client = client.set_client_to_sentinel_password(password);
+            }
+            let of_servers = config.password.as_ref().map(|password| password.expose_secret());
+            if let Some(password) = of_servers.or(settings.password()) {
+                client = client.set_client_to_redis_password(password);
             }
             if let ConnectionAddr::TcpTls { .. } = first.addr() {
                 client = client.set_client_to_redis_tls_mode(TlsMode::Secure);
@@ -139,9 +147,12 @@ fn servers(config: &RedisConfig) -> RedisResult<Dialed> {
 }
 
 /// RESP3 is what lets one connection carry answers and events: Redis 6 and newer.
-fn info(url: &str) -> RedisResult<ConnectionInfo> {
+fn info(config: &RedisConfig, url: &str) -> RedisResult<ConnectionInfo> {
     let info = url.into_connection_info()?;
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let mut settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    if let (None, Some(password)) = (settings.password(), &config.password) {
+        settings = settings.set_password(password.expose_secret());
+    }
     Ok(info.set_redis_settings(settings))
 }
 

@@ -4,8 +4,8 @@
 mod faults;
 mod model;
 mod presence;
+mod secure;
 mod servers;
-mod tls;
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use redis::{Client, Connection, FromRedisValue, cmd};
+use redis::{Client, Connection, FromRedisValue, IntoConnectionInfo, cmd};
 use tempfile::TempDir;
 
 /// Starts the server and ends it when the pipe to us does, which it does even when we are killed.
@@ -56,7 +56,8 @@ impl Server {
         let stdout = guard.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut pid).expect("the pid");
         let pid = pid.trim().parse().expect("a pid");
-        let server = Self { port, address: address.to_owned(), pid, args: settings, _folder: folder, guard, _pipe: pipe };
+        let server =
+            Self { port, address: address.to_owned(), pid, args: settings, _folder: folder, guard, _pipe: pipe };
         until("the server answers", || server.connect().is_some());
         server
     }
@@ -95,11 +96,13 @@ impl Server {
     }
 
     fn connect(&self) -> Option<Connection> {
-        let mut connection = Client::open(self.url()).ok()?.get_connection().ok()?;
-        match cmd("PING").query::<()>(&mut connection) {
-            Err(error) if error.code() != Some("NOAUTH") => None,
-            _ => Some(connection),
+        let info = self.url().into_connection_info().ok()?;
+        let mut settings = info.redis_settings().clone();
+        if let Some(password) = self.args.iter().skip_while(|arg| *arg != "--requirepass").nth(1) {
+            settings = settings.set_password(password);
         }
+        let mut connection = Client::open(info.set_redis_settings(settings)).ok()?.get_connection().ok()?;
+        cmd("PING").query::<()>(&mut connection).ok().map(|()| connection)
     }
 }
 
@@ -113,13 +116,18 @@ impl Drop for Server {
 
 /// Six nodes: three masters, each with a replica.
 pub(crate) fn cluster() -> Vec<Server> {
+    cluster_with(&[])
+}
+
+/// The same with these settings too.
+pub(crate) fn cluster_with(more: &[&str]) -> Vec<Server> {
     let nodes: Vec<_> = (0..6)
         .map(|_| {
             let bus = free_port().to_string();
             let settings = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
             // A replica that has not heard of its master for a moment may still take over: these are young.
-            let more = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
-            (Server::start(&[settings.as_slice(), &NOTHING_KEPT, &more].concat()), bus)
+            let young = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
+            (Server::start(&[settings.as_slice(), &NOTHING_KEPT, &young, more].concat()), bus)
         })
         .collect();
     for (n, (node, _)) in nodes.iter().enumerate() {
@@ -152,7 +160,15 @@ pub(crate) struct Watched {
 }
 
 pub(crate) fn sentinels() -> Watched {
-    let settings = [NOTHING_KEPT.as_slice(), &["--repl-diskless-sync-delay", "0"]].concat();
+    sentinels_with(None, None)
+}
+
+/// The same with a password of the servers, and one of the Sentinels.
+pub(crate) fn sentinels_with(of_servers: Option<&str>, of_sentinels: Option<&str>) -> Watched {
+    let mut settings = [NOTHING_KEPT.as_slice(), &["--repl-diskless-sync-delay", "0"]].concat();
+    if let Some(password) = of_servers {
+        settings.extend(["--requirepass", password, "--masterauth", password]);
+    }
     let master = Server::start(&settings);
     let replica = Server::start(&settings);
     let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", master.port));
@@ -163,14 +179,22 @@ pub(crate) fn sentinels() -> Watched {
             let folder = TempDir::new().expect("a folder");
             let file = folder.path().join("sentinel.conf");
             // They ask once a second: with less patience than that they doubt a new master that is fine.
-            let watch = format!(
+            let mut watch = format!(
                 "sentinel monitor main 127.0.0.1 {} 2\nsentinel down-after-milliseconds main 1500\n\
                  sentinel failover-timeout main 3000\n",
                 master.port
             );
+            let file_name = file.to_str().expect("text").to_owned();
+            let mut args = vec![file_name, "--sentinel".into()];
+            if let Some(password) = of_servers {
+                watch += &format!("sentinel auth-pass main {password}\n");
+            }
+            if let Some(password) = of_sentinels {
+                watch += &format!("sentinel sentinel-pass {password}\n");
+                args.extend(["--requirepass".into(), password.into()]);
+            }
             std::fs::write(&file, watch).expect("written");
-            let file = file.to_str().expect("text").to_owned();
-            Server::start_on("127.0.0.1", free_port(), folder, vec![file, "--sentinel".into()])
+            Server::start_on("127.0.0.1", free_port(), folder, args)
         })
         .collect();
     until("the Sentinels know all", || {
