@@ -105,7 +105,7 @@ impl Default for ClusterConfig {
 }
 
 /// The address from which this machine reaches others. Connecting a UDP socket sends nothing: it asks for the route.
-fn own_address() -> IpAddr {
+pub fn own_address() -> IpAddr {
     let documentation = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9)); // RFC 5737
     UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
         .and_then(|socket| {

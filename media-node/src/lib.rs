@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-pub use config::{ClusterConfig, Config};
+pub use config::{ClusterConfig, Config, own_address};
 pub use mesh::{CallError, Dial, Mesh, RelayClient, relay_client};
 pub use service::Service;
 use tokio_util::sync::CancellationToken;

@@ -9,7 +9,7 @@ use tonic::{Code, Status, Streaming};
 use voiceping_media_node::{Config, MediaNode, Service};
 use voiceping_proto::media::v1::media_node_client::MediaNodeClient;
 use voiceping_proto::media::v1::media_node_server::MediaNodeServer;
-use voiceping_proto::media::v1::node_event::Event;
+use voiceping_proto::media::v1::node_event::{Event, Ready};
 use voiceping_proto::media::v1::{self as proto, NodeEvent};
 use voiceping_testkit::receiver::{Ear, RecvTransport};
 use voiceping_testkit::sdp::{Server, Stream};
@@ -32,7 +32,7 @@ struct Flags {
 
 /// A node with everything that a gateway has of it.
 pub(crate) struct Node {
-    node: MediaNode,
+    pub(crate) node: MediaNode,
     pub(crate) client: Client,
     events: Streaming<NodeEvent>,
 }
@@ -43,11 +43,8 @@ impl Node {
         let workers = workers.to_string();
         let flags = Flags::try_parse_from(["test", "--media-listen", "127.0.0.1:0", "--media-workers", &workers])?;
         let node = MediaNode::bind(flags.config)?;
-        let mut client = MediaNodeClient::new(node.service());
-        let request = proto::WatchEventsRequest { gateway_id: GATEWAY.to_owned() };
-        let mut events = client.watch_events(request).await?.into_inner();
-        let ready = events.next().await.context("an event")??;
-        anyhow::ensure!(matches!(ready.event, Some(Event::Ready(_))), "events begin with ready: {ready:?}");
+        let client = MediaNodeClient::new(node.service());
+        let (_, events) = watch(&client, GATEWAY).await?;
         Ok(Self { node, client, events })
     }
 
@@ -69,20 +66,36 @@ impl Node {
 
     /// Gives the floor of a channel to a member, or to nobody.
     pub(crate) async fn set_floor(&self, channel: &str, epoch: u64, holder: Option<&Member>) -> Result<(), Status> {
-        let holder = holder.map_or("", |member| &member.connection);
+        self.set_floor_until(channel, epoch, holder, u64::MAX).await.map(drop)
+    }
+
+    /// The same until the node's clock shows this. Answers what it showed.
+    pub(crate) async fn set_floor_until(
+        &self,
+        channel: &str,
+        epoch: u64,
+        holder: Option<&Member>,
+        valid_until_ms: u64,
+    ) -> Result<u64, Status> {
         let request = proto::SetFloorRequest {
             channel_id: channel.to_owned(),
             epoch,
-            holder_connection_id: holder.to_owned(),
-            holder_gateway_id: if holder.is_empty() { String::new() } else { GATEWAY.to_owned() },
-            valid_until_ms: u64::MAX,
+            holder_connection_id: holder.map(|member| member.connection.clone()).unwrap_or_default(),
+            holder_gateway_id: holder.map(|member| member.gateway.clone()).unwrap_or_default(),
+            valid_until_ms,
         };
-        self.client.clone().set_floor(request).await.map(drop)
+        Ok(self.client.clone().set_floor(request).await?.into_inner().clock_ms)
     }
 
     /// A connection without anything yet.
     pub(crate) fn member(&self, connection: &str) -> Member {
-        Member { connection: connection.to_owned(), client: self.client.clone() }
+        self.member_of(GATEWAY, connection)
+    }
+
+    /// The same of another gateway.
+    pub(crate) fn member_of(&self, gateway: &str, connection: &str) -> Member {
+        let (gateway, connection) = (gateway.to_owned(), connection.to_owned());
+        Member { gateway, connection, client: self.client.clone() }
     }
 
     /// How many transports, producers and consumers the node has.
@@ -97,9 +110,20 @@ impl Node {
     }
 }
 
+/// Begins to watch for a gateway. Answers what the node says of itself, and the events that follow.
+pub(crate) async fn watch(client: &Client, gateway: &str) -> Result<(Ready, Streaming<NodeEvent>)> {
+    let request = proto::WatchEventsRequest { gateway_id: gateway.to_owned() };
+    let mut events = client.clone().watch_events(request).await?.into_inner();
+    match events.next().await.context("an event")??.event {
+        Some(Event::Ready(ready)) => Ok((ready, events)),
+        other => anyhow::bail!("events begin with ready: {other:?}"),
+    }
+}
+
 /// A client's connection, as its gateway sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
+    gateway: String,
     pub(crate) connection: String,
     client: Client,
 }
@@ -124,7 +148,7 @@ pub(crate) struct Listener {
 impl Member {
     pub(crate) async fn create_transport(&self, direction: proto::Direction) -> Result<(String, Server), Status> {
         let request = proto::CreateTransportRequest {
-            gateway_id: GATEWAY.to_owned(),
+            gateway_id: self.gateway.clone(),
             connection_id: self.connection.clone(),
             direction: direction.into(),
         };
