@@ -30,8 +30,72 @@ export function installEar() {
     return { frequency: (best * context.sampleRate) / source.fftSize, decibels: bins[best] };
   }
 
+  /** How loud the last 20 ms were, in dB. */
+  function loudness(channel) {
+    const source = analyser(channel);
+    if (!source) return -Infinity;
+    const samples = new Float32Array(source.fftSize);
+    source.getFloatTimeDomainData(samples);
+    let sum = 0;
+    for (const sample of samples.slice(-1024)) sum += sample * sample;
+    return 10 * Math.log10(sum / 1024);
+  }
+
+  const Connection = window.RTCPeerConnection;
+  const connections = new Set();
+  window.RTCPeerConnection = class extends Connection {
+    constructor(...args) {
+      super(...args);
+      connections.add(this);
+    }
+  };
+
+  /** The packets that have come, and those that are missing, over all connections of this page until now. */
+  const packetsById = new Map();
+  async function packets() {
+    for (const connection of connections) {
+      if (connection.connectionState === "closed") connections.delete(connection);
+      else {
+        for (const report of (await connection.getStats()).values()) {
+          if (report.type === "inbound-rtp") packetsById.set(`${report.ssrc}`, report);
+        }
+      }
+    }
+    let [received, lost] = [0, 0];
+    for (const report of packetsById.values()) {
+      received += report.packetsReceived;
+      lost += report.packetsLost;
+    }
+    return { received, lost };
+  }
+
+  /** Runs until `stop`: the longest times without a packet and without a sound. */
+  let watching;
+  async function watch(channel) {
+    const begin = await packets();
+    const found = { packetGap: 0, soundGap: 0 };
+    let [last, lastPacket, lastSound] = [begin.received, performance.now(), performance.now()];
+    let on = true;
+    const loop = (async () => {
+      while (on) {
+        const { received } = await packets();
+        const now = performance.now();
+        found.packetGap = Math.max(found.packetGap, now - lastPacket);
+        found.soundGap = Math.max(found.soundGap, now - lastSound);
+        if (received > last) [last, lastPacket] = [received, now];
+        if (loudness(channel) > -50) lastSound = now;
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      const end = await packets();
+      return { ...found, received: end.received - begin.received, lost: end.lost - begin.lost };
+    })();
+    watching = () => ((on = false), loop);
+  }
+
   window.ear = {
     peak,
+    watch,
+    watched: () => watching(),
     /** Is this tone what is heard now? */
     hears(channel, frequency) {
       const heard = peak(channel);

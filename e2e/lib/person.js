@@ -49,13 +49,15 @@ export class Person {
     });
   }
 
-  /** Opens a browser and the page in it. */
-  static async open(t, server, name, { tone = 440, context = {}, path = "/", flags } = {}) {
+  /** Opens a browser and the page in it; `gateways` are given to the page as an operator would. */
+  static async open(t, server, name, { tone = 440, context = {}, path = "/", flags, gateways = [] } = {}) {
     const browser = await openBrowser(t, { tone, flags });
     const page = await (await browser.newContext(context)).newPage();
     const person = new Person(page, name, tone);
     await page.addInitScript(installEar);
-    await page.goto(server.url + path);
+    const url = server.url + path;
+    if (gateways.length > 0) await page.route(url, (route) => nameGateways(route, gateways));
+    await page.goto(url);
     return person;
   }
 
@@ -124,6 +126,29 @@ export class Person {
     return this.page.evaluate(([channel, ms]) => window.ear.loudest(channel, ms), [channel, ms]);
   }
 
+  /** Follows what is heard from now on. */
+  async watch(channel = "lobby") {
+    await this.page.evaluate((channel) => window.ear.watch(channel), channel);
+  }
+
+  /**
+   * What was heard since `watch`: packets received and lost, the longest time without a packet (`packetGap`) and the
+   * longest without a sound (`soundGap`), which a tone's own pauses are part of; both in milliseconds.
+   */
+  watched() {
+    return this.page.evaluate(() => window.ear.watched());
+  }
+
+  /** Waits until the session has been resumed so many times. */
+  async resumed(times = 1) {
+    const count = () => this.received.filter(({ type, data }) => type === "session" && data?.resumed).length;
+    const deadline = Date.now() + 15_000;
+    while (count() < times) {
+      if (Date.now() > deadline) throw new Error(`${this.name} has not resumed`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
   /** How many messages of a type this page has sent. */
   count(type) {
     return this.sent.filter((message) => message.type === type).length;
@@ -133,4 +158,11 @@ export class Person {
   async picture(name) {
     await this.page.screenshot({ path: new URL(`../out/${name}.png`, import.meta.url).pathname });
   }
+}
+
+async function nameGateways(route, gateways) {
+  const response = await route.fetch();
+  const sockets = gateways.map((url) => `${url.replace(/^http/, "ws")}/ws`);
+  const meta = `<meta name="gateways" content="${sockets.join(" ")}">`;
+  await route.fulfill({ response, body: (await response.text()).replace("<head>", `<head>${meta}`) });
 }

@@ -257,13 +257,14 @@ export class Channel {
       },
       open: (open) => {
         if (this.#voice) this.#voice.enabled = open;
-        this.#session?.media.speaking(this.id, open);
       },
       granted: (state) => {
         this.#epoch = state.epoch;
+        this.#session?.media.speaking(this.id, true);
         this.#setSpeaker({ ...this.self, self: true, since: state.lockTimestamp ?? Date.now() });
       },
       ended: () => {
+        this.#session?.media.speaking(this.id, false);
         if (this.#speaker?.self) this.#setSpeaker(null);
       },
       floorChanged: (state) => this.#floorChanged(state),

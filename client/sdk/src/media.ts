@@ -87,7 +87,10 @@ export class Media {
     this.#path.mute(channelId, muted);
   }
 
-  /** A talk on a channel begins or ends: while there is one, no path is left without need. */
+  /**
+   * A talk on a channel begins or ends: while there is one, no path is left without need. One that was asked for does not
+   * count: its grant may already be for the node that we are about to go to.
+   */
   speaking(channelId: string, speaks: boolean): void {
     if (speaks) this.#speaking.add(channelId);
     else this.#speaking.delete(channelId);
