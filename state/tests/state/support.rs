@@ -133,7 +133,7 @@ impl<S: State> Say for S {}
 
 /// The next event. The time is only there to end a test that has failed.
 pub(crate) async fn next(subscription: &mut Subscription) -> Event {
-    tokio::time::timeout(Duration::from_secs(10), subscription.next())
+    tokio::time::timeout(Duration::from_secs(60), subscription.next())
         .await
         .expect("an event in time")
         .expect("the backend lives")

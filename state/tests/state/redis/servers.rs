@@ -114,7 +114,7 @@ impl Drop for Server {
     }
 }
 
-/// Six nodes: three masters, each with a replica.
+/// Six nodes: three masters, each with a replica. With patience: on a busy machine a node may be silent for seconds.
 pub(crate) fn cluster() -> Vec<Server> {
     cluster_with(&[])
 }
@@ -124,7 +124,7 @@ pub(crate) fn cluster_with(more: &[&str]) -> Vec<Server> {
     let nodes: Vec<_> = (0..6)
         .map(|_| {
             let bus = free_port().to_string();
-            let settings = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
+            let settings = ["--cluster-enabled", "yes", "--cluster-node-timeout", "5000", "--cluster-port", &bus];
             // A replica that has not heard of its master for a moment may still take over: these are young.
             let young = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
             (Server::start(&[settings.as_slice(), &NOTHING_KEPT, &young, more].concat()), bus)
@@ -230,7 +230,7 @@ pub(crate) fn free_port() -> u16 {
 
 /// Processes tell nobody when they are ready: they are asked until they are.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(20);
+    let patience = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < patience, "not in time: {what}");
         sleep(Duration::from_millis(10));
