@@ -8,19 +8,23 @@
 //! What the servers hold may be behind the truth after a failover, an outage or a pause. So this remembers the members
 //! that joined through it, and tells the servers again when there is reason to doubt: [`Local`] is the truth.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+mod local;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 
 use futures_util::{StreamExt, stream};
 use redis::cmd;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use self::local::{Doubt, Local, Members, Place};
 use super::wire::WireMember;
 use super::{Shared, scripts};
 use crate::contract::StateError;
 use crate::floor::Owner;
 use crate::id::{ChannelId, ConnectionId};
+
+pub(super) use self::local::Presence;
 
 /// Channels that are told or cleaned up at a time.
 const CONCURRENCY: usize = 16;
@@ -36,111 +40,6 @@ const IDLE_BEATS: u32 = BEATS + 1;
 
 /// Names in one command.
 const BATCH: usize = 500;
-
-type Place = (String, ChannelId);
-
-#[derive(Debug, Default)]
-pub(super) struct Presence {
-    local: Mutex<Local>,
-    doubted: Notify,
-}
-
-type Members = HashMap<ConnectionId, Member>;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Member {
-    owner: Owner,
-    /// Since when the connection is its gateway's, as the servers count; 0: they have not said yet.
-    since: u64,
-}
-
-#[derive(Debug, Default)]
-struct Local {
-    /// One, in a process that is a gateway.
-    generation_by_gateway: HashMap<String, u64>,
-    members_by_place: HashMap<Place, Members>,
-    /// Where a gateway that cleans up after this one would look, and for how many heartbeats nobody has been there.
-    listed: HashMap<Place, u32>,
-    /// The servers may say something else than this.
-    doubtful: HashSet<Place>,
-    has_heart: bool,
-}
-
-impl Presence {
-    /// All members are told to the servers again, soon; also that there are none where the last has left lately.
-    pub(super) fn doubt_everything(&self) {
-        let mut local = self.lock();
-        let Local { members_by_place, listed, doubtful, .. } = &mut *local;
-        doubtful.extend(members_by_place.keys().chain(listed.keys()).cloned());
-        drop(local);
-        self.doubted.notify_one();
-    }
-
-    fn doubt(&self, place: Place) {
-        self.lock().doubtful.insert(place);
-        self.doubted.notify_one();
-    }
-
-    /// Whether it is news.
-    fn add(&self, place: &Place, member: &Owner) -> bool {
-        let mut local = self.lock();
-        let members = local.members_by_place.entry(place.clone()).or_default();
-        let is_new = !members.contains_key(&member.connection);
-        if is_new {
-            members.insert(member.connection.clone(), Member { owner: member.clone(), since: 0 });
-        }
-        is_new
-    }
-
-    /// The servers have said since when a connection is its gateway's.
-    fn joined(&self, place: &Place, connection: &ConnectionId, since: u64) {
-        let mut local = self.lock();
-        if let Some(member) = local.members_by_place.get_mut(place).and_then(|members| members.get_mut(connection)) {
-            member.since = since;
-        }
-    }
-
-    /// Whether the connection was a member there.
-    fn remove(&self, place: &Place, connection: &ConnectionId) -> bool {
-        self.remove_if(place, connection, |_| true)
-    }
-
-    fn remove_if(&self, place: &Place, connection: &ConnectionId, is_it: impl FnOnce(&Member) -> bool) -> bool {
-        let mut local = self.lock();
-        let Some(members) = local.members_by_place.get_mut(place) else { return false };
-        let is_there = members.get(connection).is_some_and(is_it);
-        if is_there {
-            members.remove(connection);
-        }
-        if members.is_empty() {
-            local.members_by_place.remove(place);
-        }
-        is_there
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Local> {
-        self.local.lock().expect("nothing panics while it holds the presence")
-    }
-}
-
-/// A change on its way. If it is given up or fails, nobody knows whether it has happened: then what is remembered here is
-/// told to the servers.
-struct Doubt<'a> {
-    presence: &'a Presence,
-    place: Option<Place>,
-    /// Of a join that may not have happened.
-    joining: Option<&'a ConnectionId>,
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        let Some(place) = self.place.take() else { return };
-        if let Some(connection) = self.joining {
-            self.presence.remove(&place, connection);
-        }
-        self.presence.doubt(place);
-    }
-}
 
 impl Shared {
     /// Answers the number of users, a negative one if the channel is full, and the version of the roster.
@@ -286,7 +185,7 @@ impl Shared {
             self.presence.remove_if(place, &connection, |member| member.since > 0 && Some(member) == told.as_ref());
         }
         // Who came or left meanwhile may have been quicker than what was just told.
-        let is_so = |there: Option<&HashMap<_, _>>| there.map_or(members.is_empty(), |there| *there == members);
+        let is_so = |there: Option<&Members>| there.map_or(members.is_empty(), |there| *there == members);
         let is_so = is_so(self.presence.lock().members_by_place.get(place));
         if !is_so {
             self.presence.doubt(place.clone());

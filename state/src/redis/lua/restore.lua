@@ -4,6 +4,8 @@
 -- ARGV[4] gateway  ARGV[5] its generation  ARGV[6] JSON array of its members, each with
 -- since when
 --
+-- A floor that one of the others holds is left to its lease, as in sweep.lua.
+--
 -- Answers the connections that are another gateway's by now, later than they were this one's. No limit applies: the
 -- others are there already.
 
@@ -14,7 +16,6 @@ for _, owner in ipairs(there) do
 end
 for _, owner in ipairs(members_of(ARGV[4])) do
     if not is_there[owner.connection] then
-        leave_floor(owner)
         remove_member(owner, 'disconnected')
     end
 end
