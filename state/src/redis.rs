@@ -5,8 +5,9 @@
 //! it ends at once, with [`StateError::Unavailable`], and calls work again by themselves when they are back.
 //!
 //! A failover may lose the last writes, a talk among them. Who has heard of them tells them to the new master again
-//! (`redis/known.rs`). What nobody has heard of is lost; the next change makes the epoch `max(last + 1, now)` and that is higher
-//! than a lost one, which was given out earlier, as long as the servers' clocks differ by less than a failover takes.
+//! (`redis/known.rs`). What nobody has heard of is lost; the next change makes the epoch `max(last + 1, now)`, and that is
+//! higher than a lost one, which was given out earlier, as long as the servers' clocks differ by less than a failover
+//! takes.
 //!
 //! [`Owner::gateway`] must be unique to a process and its life: presence of a gateway that is gone ends by that name.
 
