@@ -69,20 +69,27 @@ export function installEar() {
     return { received, lost };
   }
 
-  /** Runs until `stop`: the longest times without a packet and without a sound. */
+  /** A talk brings a packet in this time. */
+  const PACKET_MS = 20;
   let watching;
+
+  /**
+   * Runs until `watched`. A busy machine holds up this loop as well, so packets are not missed because it looks late: only
+   * what has not come when it looks counts.
+   */
   async function watch(channel) {
     const begin = await packets();
     const found = { packetGap: 0, soundGap: 0 };
-    let [last, lastPacket, lastSound] = [begin.received, performance.now(), performance.now()];
+    let [received, looked, lastSound, missing] = [begin.received, performance.now(), performance.now(), 0];
     let on = true;
     const loop = (async () => {
       while (on) {
-        const { received } = await packets();
+        const { received: until } = await packets();
         const now = performance.now();
-        found.packetGap = Math.max(found.packetGap, now - lastPacket);
+        missing = Math.max(0, missing + (now - looked) - PACKET_MS * (until - received));
+        [received, looked] = [until, now];
+        found.packetGap = Math.max(found.packetGap, missing);
         found.soundGap = Math.max(found.soundGap, now - lastSound);
-        if (received > last) [last, lastPacket] = [received, now];
         if (loudness(channel) > -50) lastSound = now;
         await new Promise((resolve) => setTimeout(resolve, 10));
       }

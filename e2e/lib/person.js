@@ -55,9 +55,8 @@ export class Person {
     const page = await (await browser.newContext(context)).newPage();
     const person = new Person(page, name, tone);
     await page.addInitScript(installEar);
-    const url = server.url + path;
-    if (gateways.length > 0) await page.route(url, (route) => nameGateways(route, gateways));
-    await page.goto(url);
+    if (gateways.length > 0) await page.addInitScript(nameGateways, gateways);
+    await page.goto(server.url + path);
     return person;
   }
 
@@ -160,9 +159,15 @@ export class Person {
   }
 }
 
-async function nameGateways(route, gateways) {
-  const response = await route.fetch();
-  const sockets = gateways.map((url) => `${url.replace(/^http/, "ws")}/ws`);
-  const meta = `<meta name="gateways" content="${sockets.join(" ")}">`;
-  await route.fulfill({ response, body: (await response.text()).replace("<head>", `<head>${meta}`) });
+/** In the page: as an operator would, in its head and before its scripts. */
+function nameGateways(gateways) {
+  const meta = Object.assign(document.createElement("meta"), {
+    name: "gateways",
+    content: gateways.map((url) => `${url.replace(/^http/, "ws")}/ws`).join(" "),
+  });
+  new MutationObserver((_, observer) => {
+    if (!document.head) return;
+    observer.disconnect();
+    document.head.append(meta);
+  }).observe(document, { childList: true, subtree: true });
 }
