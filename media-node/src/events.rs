@@ -25,8 +25,11 @@ use voiceping_proto::media::v1::node_event::{
 
 use crate::clock::Clock;
 
-/// Events that somebody may be behind before being cut off. A whole node's clients may leave at once.
+/// Events that a gateway may be behind before it is cut off. A whole node's clients may leave at once.
 const QUEUE: usize = 16_384;
+
+/// Changes of what is carried that another node may be behind.
+const CHANGES: usize = 4096;
 
 /// A channel's first listener has come, or its last one has gone.
 pub(crate) type Carried = (ChannelId, bool);
@@ -60,7 +63,13 @@ enum Gateway {
 impl Events {
     /// Nobody watches yet.
     pub(crate) fn new(node_id: String, clock: Clock) -> Self {
-        Self { node_id, clock, state: Mutex::default(), carried: broadcast::channel(QUEUE).0, draining: Notify::new() }
+        Self {
+            node_id,
+            clock,
+            state: Mutex::default(),
+            carried: broadcast::channel(CHANGES).0,
+            draining: Notify::new(),
+        }
     }
 
     /// Begins to watch; an earlier watch of the same gateway ends.

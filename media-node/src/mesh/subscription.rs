@@ -38,6 +38,7 @@ pub(super) async fn keep(mesh: Mesh, node: NodeId, address: String) {
         .with_max_delay(LONGEST_PAUSE)
         .without_max_times();
     let mut pause = pauses.build();
+    let mut warned = false;
     loop {
         let mut was_ready = false;
         // When the node ends, its workers do: nobody has to take anything back from them.
@@ -50,11 +51,12 @@ pub(super) async fn keep(mesh: Mesh, node: NodeId, address: String) {
             return;
         }
         if was_ready {
-            tracing::warn!(%node, why = %ended, "the subscription to a media node ended; subscribing again");
             pause = pauses.build();
-        } else {
-            tracing::debug!(%node, why = %ended, "a media node cannot be subscribed to");
         }
+        if was_ready || !warned {
+            tracing::warn!(%node, address, why = %ended, "talks from a media node cannot be heard here; trying again");
+        }
+        warned = true;
         tokio::select! {
             () = sleep(pause.next().unwrap_or(LONGEST_PAUSE)) => {}
             () = mesh.inner.end.cancelled() => return,

@@ -41,11 +41,16 @@ impl Cluster {
 
     /// The same with settings for its nodes.
     pub(crate) fn with(flags: &[&str]) -> Result<Self> {
+        let rules = FloorRules { lease: std::time::Duration::from_secs(15), talk_limit: None };
+        Self::over(Store::Memory(Memory::new(rules, Limits::default())), flags)
+    }
+
+    /// The same with another registry.
+    pub(crate) fn over(store: Store, flags: &[&str]) -> Result<Self> {
         let flags = ["test", "--cluster-secret", "a secret of the tests"].iter().chain(flags);
         let flags = Flags::try_parse_from(flags)?;
-        let rules = FloorRules { lease: std::time::Duration::from_secs(15), talk_limit: None };
         Ok(Self {
-            store: Store::Memory(Memory::new(rules, Limits::default())),
+            store,
             security: flags.rpc.security()?,
             config: flags.cluster,
             serving: Mutex::default(),

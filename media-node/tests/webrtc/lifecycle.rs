@@ -8,7 +8,7 @@ use tonic::Code;
 use voiceping_proto::media::v1::node_event::transport_closed::Reason;
 use voiceping_proto::media::v1::node_event::{ChannelCarried, Event};
 use voiceping_proto::media::v1::{self as proto, AdoptConnectionRequest, Direction};
-use voiceping_state::{Node as Registered, Nodes};
+use voiceping_state::{FloorRules, Limits, Node as Registered, Nodes, Redis, RedisConfig, Servers, Store};
 use voiceping_testkit::{Options, soon};
 
 use crate::cluster::{Cluster, hear_from};
@@ -20,14 +20,14 @@ const ALICE: u32 = 1;
 async fn registered(cluster: &Cluster, node: &Node, wanted: impl Fn(&Registered) -> bool) -> Result<Registered> {
     let found = async {
         loop {
-            let nodes = cluster.store.nodes().await?;
+            let nodes = cluster.store.nodes().await.unwrap_or_default();
             if let Some(found) = nodes.into_iter().find(|known| known.id == *node.node.id() && wanted(known)) {
-                return Ok(found);
+                return found;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    soon("the registry", found).await?
+    soon("the registry", found).await
 }
 
 async fn adopt(node: &Node, gateway: &str, connection: &str) -> Result<proto::AdoptConnectionResponse, tonic::Status> {
@@ -46,6 +46,26 @@ async fn a_node_is_registered_with_its_load_until_it_ends() -> Result<()> {
         node.member(name).create_transport(Direction::Send).await?;
     }
     registered(&cluster, &node, |entry| entry.load == 3).await?;
+    node.shutdown().await;
+    assert_eq!(cluster.store.nodes().await?, []);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_while_the_state_is_away_registers_when_it_is_back() -> Result<()> {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let server = RedisConfig::new(Servers::Standalone(format!("redis://127.0.0.1:{port}")));
+    let rules = FloorRules { lease: Duration::from_secs(15), talk_limit: None };
+    let cluster = Cluster::over(Store::Redis(Redis::new(&server, rules, Limits::default())?), &[])?;
+    let mut node = soon("the join", cluster.node(1)).await??;
+    // It serves all the same.
+    let alice = node.member("alice");
+    let _a = alice.speaker(CHANNEL, ALICE, Options::default()).await?;
+    node.event().await?;
+    let mut command = tokio::process::Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--loglevel", "warning"]);
+    let _redis = command.stdout(std::process::Stdio::null()).kill_on_drop(true).spawn()?;
+    registered(&cluster, &node, |entry| entry.load == 1).await?;
     node.shutdown().await;
     assert_eq!(cluster.store.nodes().await?, []);
     Ok(())
