@@ -1,0 +1,195 @@
+"""The chart renders into what Kubernetes accepts, and into what works together."""
+
+import functools
+import re
+import unittest
+
+from chart import (BASE, CHART, HELMS, Validation, environment, known_variables, lint, of_kind, pods, render, seconds,
+                   workloads)
+from matrix import cases, examples
+
+CASES = [*examples(), *cases()]
+RENDERED = [(name, values, render(values)) for name, values in CASES]
+
+
+def selects(selector, labels):
+    return all(labels.get(key) == value for key, value in selector.items())
+
+
+def every_case(test):
+    """Calls a test with the values and the objects of each case."""
+    @functools.wraps(test)
+    def of_all(self):
+        for name, values, objects in RENDERED:
+            with self.subTest(name):
+                test(self, values, objects)
+    return of_all
+
+
+class Rendering(unittest.TestCase):
+    def test_both_helms_make_the_same(self):
+        for name, values, objects in RENDERED:
+            if values.get("generateSecrets"):
+                continue  # random
+            with self.subTest(name):
+                self.assertEqual(render(values, "3"), objects)
+
+    def test_lint_is_content(self):
+        for name, values in [("defaults", BASE), *examples()]:
+            for version in HELMS:
+                with self.subTest(name, helm=version):
+                    lint(values, version)
+
+    def test_kubernetes_and_the_definitions_know_every_field(self):
+        validation = Validation()
+        for name, _, objects in RENDERED:
+            validation.add(name, objects)
+        self.assertEqual(validation.wrong(), [])
+
+    def test_a_kind_or_a_field_that_is_unknown_is_found(self):
+        validation = Validation()
+        route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "a"}}
+        for bad in [
+            {"apiVersion": "v1", "kind": "Sevice", "metadata": {"name": "a"}},
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"prots": []}},
+            {"apiVersion": "example.com/v1", "kind": "Service", "metadata": {"name": "a"}},
+            {**route, "spec": {"parentRefs": [{"name": "a", "sectoin": "b"}]}},
+            {**route, "spec": {"rules": [{"timeouts": {"request": "soon"}}]}},
+        ]:
+            validation.add("bad", [bad])
+        self.assertEqual(len(validation.wrong()), 5 + 2 * 2, "two are asked of three versions")
+
+    @every_case
+    def test_every_variable_is_one_that_the_code_reads(self, values, objects):
+        known = known_variables()
+        for name, _, spec in pods(objects):
+            for container in spec["containers"]:
+                used = {each for each in environment(container) if each.startswith("VOICEPING_")}
+                self.assertLessEqual(used, known, name)
+
+    @every_case
+    def test_pods_are_restricted(self, values, objects):
+        """The restricted profile of the Pod Security Standards, but for the network of media nodes."""
+        for name, _, spec in pods(objects):
+            of_media = "-media-node" in name
+            exposure = values.get("mediaNode", {}).get("exposure", "hostNetwork")
+            self.assertEqual(spec.get("hostNetwork", False), of_media and exposure == "hostNetwork", name)
+            self.assertEqual(spec["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
+            self.assertIs(spec["automountServiceAccountToken"], False)
+            self.assertIs(spec["enableServiceLinks"], False)
+            for volume in spec.get("volumes", []):
+                self.assertLessEqual(volume.keys() - {"name"}, {"secret", "configMap", "emptyDir"})
+            for container in spec["containers"]:
+                security = container["securityContext"]
+                self.assertIs(security["runAsNonRoot"], True)
+                self.assertIs(security["readOnlyRootFilesystem"], True)
+                self.assertIs(security["allowPrivilegeEscalation"], False)
+                self.assertEqual(security["capabilities"], {"drop": ["ALL"]})
+                self.assertNotIn("privileged", security)
+                self.assertIn("requests", container["resources"])
+                for port in container.get("ports", []):
+                    self.assertEqual("hostPort" in port, of_media and exposure == "hostPort" and port["protocol"] == "UDP")
+
+    @every_case
+    def test_no_secret_is_written_out(self, values, objects):
+        for name, _, spec in pods(objects):
+            for container in spec["containers"]:
+                for variable in container.get("env", []):
+                    if re.search(r"SECRET|PASSWORD|AUTH$", variable["name"]):
+                        self.assertIn("secretKeyRef", variable.get("valueFrom", {}), name)
+
+    @every_case
+    def test_a_pod_is_given_more_time_than_its_drain_takes(self, values, objects):
+        for name, _, spec in pods(objects):
+            container = spec["containers"][0]
+            drain = environment(container).get("VOICEPING_DRAIN_DEADLINE")
+            if drain:
+                pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+                least = pause + seconds(drain["value"]) + 5
+                self.assertGreaterEqual(spec["terminationGracePeriodSeconds"], least, name)
+
+    @every_case
+    def test_selectors_find_their_pods_and_no_others(self, values, objects):
+        labels = {name: labels for name, labels, _ in pods(objects)}
+        for each in workloads(objects):
+            selector = each["spec"]["selector"]["matchLabels"]
+            found = [name for name in labels if selects(selector, labels[name])]
+            self.assertEqual(found, [each["metadata"]["name"]])
+        for each in of_kind(objects, "Service"):
+            found = [name for name in labels if selects(each["spec"]["selector"], labels[name])]
+            self.assertEqual(found, [each["metadata"]["name"]])
+        for each in of_kind(objects, "PodDisruptionBudget") + of_kind(objects, "NetworkPolicy"):
+            selector = each["spec"].get("selector") or each["spec"].get("podSelector")
+            found = [name for name in labels if selects(selector["matchLabels"], labels[name])]
+            self.assertTrue(found and all(name.startswith(each["metadata"]["name"]) for name in found), found)
+        for each in of_kind(objects, "HorizontalPodAutoscaler"):
+            target = next(found for found in workloads(objects)
+                          if found["metadata"]["name"] == each["spec"]["scaleTargetRef"]["name"])
+            self.assertEqual(target["kind"], each["spec"]["scaleTargetRef"]["kind"])
+            self.assertNotIn("replicas", target["spec"], "the autoscaler's number would be undone by each upgrade")
+
+    @every_case
+    def test_ports_are_those_that_are_listened_on(self, values, objects):
+        containers = {name: spec["containers"][0] for name, _, spec in pods(objects)}
+        for name, container in containers.items():
+            variables = {key: each.get("value") for key, each in environment(container).items()}
+            if "VOICEPING_MEDIA_LISTEN" not in variables:
+                continue
+            first = int(variables["VOICEPING_MEDIA_LISTEN"].rpartition(":")[2])
+            wanted = [first + worker for worker in range(int(variables["VOICEPING_MEDIA_WORKERS"]))]
+            udp = [port["containerPort"] for port in container["ports"] if port["protocol"] == "UDP"]
+            self.assertEqual(udp, wanted)
+            tcp = [port["containerPort"] for port in container["ports"] if port["protocol"] == "TCP"]
+            self.assertEqual(variables["VOICEPING_GRPC_LISTEN"], f"$(POD_IP):{tcp[0]}")
+        for service in of_kind(objects, "Service"):
+            ports = {port["name"]: port for port in containers[service["metadata"]["name"]]["ports"]}
+            for port in service["spec"]["ports"]:
+                self.assertEqual(ports[port["targetPort"]]["protocol"], port["protocol"])
+                if port["protocol"] == "UDP":
+                    self.assertEqual(ports[port["targetPort"]]["containerPort"], port["port"], "clients were told it")
+
+    @every_case
+    def test_every_media_node_announces_what_is_its_own(self, values, objects):
+        instances = values.get("mediaNode", {}).get("instances", {})
+        announced = {}
+        for name, _, spec in pods(objects):
+            variable = environment(spec["containers"][0]).get("VOICEPING_MEDIA_ANNOUNCE")
+            if variable:
+                announced[name] = variable.get("value", variable.get("valueFrom"))
+        if instances:
+            wanted = {f"voice-voiceping-media-node-{name}": ",".join(each["addresses"])
+                      for name, each in instances.items()}
+        else:
+            wanted = {"voice-voiceping-media-node": {"fieldRef": {"fieldPath": "status.hostIP"}}}
+        self.assertEqual(announced, wanted)
+        for service in of_kind(objects, "Service"):
+            if "loadBalancerIP" in service["spec"]:
+                self.assertEqual(service["spec"]["loadBalancerIP"], announced[service["metadata"]["name"]])
+
+    @every_case
+    def test_a_new_chart_alone_restarts_nothing(self, values, objects):
+        for each in workloads(objects):
+            labels = each["spec"]["template"]["metadata"]["labels"]
+            self.assertFalse({"helm.sh/chart", "app.kubernetes.io/version"} & labels.keys())
+
+    @every_case
+    def test_volumes_are_mounted_where_the_variables_say(self, values, objects):
+        for name, _, spec in pods(objects):
+            container = spec["containers"][0]
+            mounts = {mount["name"]: mount["mountPath"] for mount in container.get("volumeMounts", [])}
+            self.assertEqual(mounts.keys(), {volume["name"] for volume in spec.get("volumes", [])}, name)
+            for key, variable in environment(container).items():
+                path = variable.get("value", "")
+                if path.startswith("/etc/voiceping"):
+                    self.assertIn(path.rpartition("/")[0], mounts.values(), key)
+
+    def test_documented_values_are_in_the_schema(self):
+        schema = (CHART / "values.schema.json").read_text()
+        for key in re.findall(r"^\s*([a-zA-Z]+):", (CHART / "values.yaml").read_text(), re.MULTILINE):
+            if key not in ("type", "cpu", "memory", "requests", "limits", "scaleDown", "policies", "request",
+                           "stabilizationWindowSeconds", "name"):
+                self.assertIn(f'"{key}"', schema)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,99 @@
+"""The compose file, the Dockerfile and the proxy's configuration say what their tools and the code understand."""
+
+import json
+import os
+import re
+import subprocess
+import unittest
+
+from chart import REPOSITORY, TOOLS, known_variables, seconds
+
+BIN = TOOLS / "python" / "bin"
+
+
+def run(*command, **variables):
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("VOICEPING_")} | variables
+    return subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True)
+
+
+def services(**variables):
+    done = run(BIN / "docker-compose", "config", "--format", "json", **variables)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["services"]
+
+
+class Compose(unittest.TestCase):
+    def test_there_are_two_gateways_and_two_media_nodes(self):
+        all_of_them = services()
+        self.assertEqual(all_of_them["gateway"]["deploy"]["replicas"], 2)
+        self.assertNotIn("ports", all_of_them["gateway"], "a port of the host can be given to one container only")
+        self.assertNotIn("container_name", all_of_them["gateway"])
+        self.assertEqual([name for name in all_of_them if name.startswith("media-node")], ["media-node-a", "media-node-b"])
+
+    def test_media_nodes_publish_the_ports_that_they_announce(self):
+        published = []
+        for name, service in services(VOICEPING_HOST="192.0.2.7").items():
+            if not name.startswith("media-node"):
+                continue
+            variables = service["environment"]
+            address, _, port = variables["VOICEPING_MEDIA_LISTEN"].rpartition(":")
+            self.assertEqual(service["networks"]["default"]["ipv4_address"], address)
+            self.assertEqual(variables["VOICEPING_MEDIA_ANNOUNCE"], "192.0.2.7")
+            wanted = [int(port) + worker for worker in range(int(variables["VOICEPING_MEDIA_WORKERS"]))]
+            self.assertEqual([each["target"] for each in service["ports"]], wanted)
+            for each in service["ports"]:
+                self.assertEqual((each["published"], each["protocol"]), (str(each["target"]), "udp"))
+                self.assertEqual(each["host_ip"], "192.0.2.7")
+            published += wanted
+        self.assertEqual(len(published), len(set(published)))
+
+    def test_nothing_is_reachable_from_elsewhere_while_the_secrets_are_known_to_everybody(self):
+        for service in services().values():
+            for port in service.get("ports", []):
+                self.assertEqual(port["host_ip"], "127.0.0.1")
+
+    def test_every_variable_is_one_that_the_code_reads(self):
+        for name, service in services().items():
+            if name != "proxy":
+                self.assertLessEqual(set(service.get("environment", {})), known_variables(), name)
+
+    def test_a_container_is_given_more_time_than_its_drain_takes(self):
+        for service in services().values():
+            drain = service.get("environment", {}).get("VOICEPING_DRAIN_DEADLINE")
+            if drain:
+                self.assertGreaterEqual(seconds(service["stop_grace_period"]), seconds(drain) + 5)
+
+    def test_containers_of_ours_are_restricted(self):
+        for name, service in services().items():
+            if name.startswith(("gateway", "media-node")):
+                self.assertTrue(service["read_only"])
+                self.assertEqual(service["cap_drop"], ["ALL"])
+                self.assertEqual(service["security_opt"], ["no-new-privileges:true"])
+
+    def test_the_proxy_understands_its_file(self):
+        for host in ["localhost", "192.0.2.7"]:
+            path = "deploy/compose/Caddyfile"
+            done = run(BIN / "caddy", "validate", "--adapter", "caddyfile", "--config", path, VOICEPING_HOST=host)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(run(BIN / "caddy", "fmt", path).stdout, (REPOSITORY / path).read_text())
+
+
+class Image(unittest.TestCase):
+    def test_hadolint_is_content(self):
+        done = run(BIN / "hadolint", "Dockerfile")
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+
+    def test_every_variable_is_one_that_the_code_reads(self):
+        used = set(re.findall(r"\b(VOICEPING_[A-Z_]+)=", (REPOSITORY / "Dockerfile").read_text()))
+        self.assertTrue(used)
+        self.assertLessEqual(used, known_variables())
+
+    def test_all_crates_are_in_the_context(self):
+        listed = (REPOSITORY / ".dockerignore").read_text().splitlines()
+        members = re.search(r"^members = \[(.*?)\]", (REPOSITORY / "Cargo.toml").read_text(), re.MULTILINE | re.DOTALL)
+        for member in re.findall(r'"([^"]+)"', members[1]):
+            self.assertIn("!" + member.split("/")[0], listed)
+
+
+if __name__ == "__main__":
+    unittest.main()
