@@ -18,9 +18,16 @@ async function meet(t) {
     Person.join(t, { url: east }, "Alice", { tone: 500, gateways: [east, west] }),
     Person.join(t, { url: west }, "Bob", { tone: 900, gateways: [west, east] }),
   ]);
+  assert.notDeepEqual(mediaPorts(alice), mediaPorts(bob), "they are on different media nodes");
   await alice.talk();
   await bob.hears(alice.tone);
   return { cluster, alice, bob };
+}
+
+/** Where a page's audio goes. */
+function mediaPorts({ received }) {
+  const transports = received.filter(({ type }) => type === "create-transport");
+  return [...new Set(transports.flatMap(({ data }) => data.iceCandidates.map(({ port }) => port)))];
 }
 
 function assertNoGap(t, heard) {
@@ -105,6 +112,21 @@ for (const [number, whose] of [[0, "speaker"], [1, "listener"]]) {
     await assertTheyTalk(alice, bob);
   });
 }
+
+test("media nodes that come back are found without a hand", { timeout: 120_000 }, async (t) => {
+  const { cluster, alice, bob } = await meet(t);
+  await Promise.all(cluster.mediaNodes.map((node) => node.kill()));
+  const moving = '.link-state[data-state="audio-moving"]';
+  await Promise.all([alice, bob].map(({ page }) => page.locator(moving).waitFor()));
+  await cluster.replaceMediaNode(1);
+  await Promise.all([alice, bob].map(({ page }) => page.locator('.link-state[data-state="connected"]').waitFor()));
+  await alice.release();
+  await alice.phase("free");
+  await alice.talk();
+  await bob.hears(alice.tone);
+  for (const person of [alice, bob]) assert.equal(person.count("join-channel"), 1, "over the same socket");
+  await assertTheyTalk(alice, bob);
+});
 
 test("a listener leaves a draining media node without a gap", { timeout: 120_000 }, async (t) => {
   const { cluster, alice, bob } = await meet(t);

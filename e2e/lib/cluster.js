@@ -77,6 +77,10 @@ export async function startCluster({ port = 0, mediaAddress = "127.0.0.1", args 
     async replaceGateway(number) {
       gateways[number] = await startGateway(REGIONS[number], new URL(urls[number]).port);
     },
+    /** Puts a new process in the place of a media node that has ended. */
+    async replaceMediaNode(number) {
+      mediaNodes[number] = await startMediaNode(REGIONS[number]);
+    },
     /** Ends everything; resolves with the worst exit code. */
     async stop(signal = "SIGTERM") {
       const codes = await Promise.all(gateways.map((gateway) => gateway.stop(signal)));

@@ -26,6 +26,14 @@ export interface Speaker extends Member {
   since: number;
 }
 
+/** The server does not let us join. What it refuses after that is no decision: the audio may find another way. */
+class Refused extends Error {}
+
+function decided(error: unknown): never {
+  const transient = !(error instanceof RequestError) || error.code === "disconnected" || isTransient(error);
+  throw transient ? error : new Refused(error.message);
+}
+
 export class Channel {
   #join: JoinState = "joining";
   #refusal: string | undefined;
@@ -211,7 +219,7 @@ export class Channel {
 
   async #joinIn(session: Session, isStale: () => boolean): Promise<void> {
     const resumes = this.#join === "joined";
-    const reply = await session.request("join-channel", { channelId: this.id });
+    const reply = await session.request("join-channel", { channelId: this.id }).catch(decided);
     if (isStale()) return;
     this.#userCount = reply.userCount;
     const before = [...this.#nameByUser.keys()];
@@ -236,7 +244,7 @@ export class Channel {
   #joinFailed(session: Session, error: unknown): void {
     if (error instanceof ConnectionEnd) return session.fail(error);
     if (error instanceof RequestError && error.code === "disconnected") return; // the next socket joins again
-    if (error instanceof RequestError && !isTransient(error)) {
+    if (error instanceof Refused) {
       this.#refusal = error.message;
       this.#talk.forget();
       session.media.drop(this.id);

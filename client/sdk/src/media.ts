@@ -144,7 +144,7 @@ export class Media {
     if (gently) await this.#silence();
     if (!wanted()) return;
     const moving = (this.#moving ??= deferred());
-    const backoff = new Backoff(500, 8_000);
+    const backoff = new Backoff(500, 5_000);
     for (;;) {
       const complete = await this.#tryNewPath();
       if (!wanted()) return;

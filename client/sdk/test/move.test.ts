@@ -124,6 +124,19 @@ test("a new node that cannot be had is asked for again", async (t) => {
   assert.equal(deployment.count("session"), 1);
 });
 
+test("a channel whose audio is refused at first is joined all the same", async (t) => {
+  const deployment = await deploy(t);
+  const scene = await join(t, deployment);
+  const { consume } = deployment.answers;
+  deployment.answers["consume"] = () => {
+    deployment.answers["consume"] = consume!;
+    return { type: "error", error: "No media node has room", code: "no-media-node" };
+  };
+  const other = scene.client.join("other");
+  await event(scene.client, "channel", ({ channelId }) => channelId === "other" && other.canTalk);
+  assert.equal(heard("other").length, 1);
+});
+
 test("a path that fails without a word is replaced", async (t) => {
   const deployment = await deploy(t);
   const scene = await join(t, deployment);

@@ -32,6 +32,22 @@ test("a socket is lost, and nothing but the channel is asked for again", async (
   assert.deepEqual(scene.lobby.members.map(({ userName }) => userName), ["Alice", "Bob"]);
 });
 
+test("a server whose state is away says so, and the ticket stays good", async (t) => {
+  const deployment = await deploy(t);
+  const scene = await join(t, deployment);
+  const { session } = deployment.answers;
+  deployment.answers["session"] = () => {
+    deployment.answers["session"] = session!;
+    return { type: "error", error: "The service is not available", code: "state-unavailable" };
+  };
+  const again = deployment.next("members");
+  deployment.cut();
+  await again;
+  const shown = deployment.requests.filter(({ type }) => type === "session").map(({ data }) => data.ticket);
+  assert.equal(shown[1], shown[2]);
+  assert.equal(scene.peers.all.length, 2, "it was resumed");
+});
+
 test("each ticket is shown once, and the newest first", async (t) => {
   const deployment = await deploy(t);
   const scene = await join(t, deployment);
