@@ -10,7 +10,7 @@ use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::Events;
-use crate::worker::Worker;
+use crate::worker::{Answers, Worker};
 
 /// How often gateways are told the clock.
 const TICK: Duration = Duration::from_secs(5);
@@ -27,20 +27,24 @@ pub(crate) async fn keep(grace: Duration, workers: Vec<Worker>, events: Arc<Even
     loop {
         tokio::select! {
             _ = tick.tick() => events.tick(),
-            _ = look.tick() => close_away(grace, &workers, &events),
+            _ = look.tick() => close_away(grace, &workers, &events).await,
             () = end.cancelled() => return,
         }
     }
 }
 
 /// Closes the connections of the gateways that have been away for the grace.
-fn close_away(grace: Duration, workers: &[Worker], events: &Events) {
+async fn close_away(grace: Duration, workers: &[Worker], events: &Events) {
     for gateway in events.forget_away(grace) {
-        tracing::warn!(%gateway, "a gateway is gone; what nobody has adopted of it is closed");
-        for worker in workers {
+        let ask = |worker: &Worker| {
             let gateway = gateway.clone();
-            // A worker that has stopped has closed everything.
-            let _ = worker.ask(move |engine, now, batch| engine.close_gateway(now, &gateway, batch));
+            worker.ask(move |engine, now, batch| engine.close_gateway(now, &gateway, batch))
+        };
+        let asked = Answers::of(workers.iter().map(ask));
+        // Workers that have stopped have closed everything.
+        let closed: usize = asked.all().await.unwrap_or_default().into_iter().sum();
+        if closed > 0 {
+            tracing::warn!(%gateway, closed, "a gateway is gone, and nobody has adopted these of its clients: closed");
         }
     }
 }

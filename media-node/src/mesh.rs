@@ -160,13 +160,13 @@ impl Mesh {
     }
 
     /// Notes that a subscription is ready.
-    fn is_ready(&self, node: &NodeId) {
+    fn ready(&self, node: &NodeId) {
         self.nodes().subscriptions.insert(node.clone(), true);
         self.inner.changed.notify_waiters();
     }
 
-    /// Notes that a subscription is not ready, or no more. Answers whether to try again; if not, it is forgotten.
-    fn is_wanted(&self, node: &NodeId) -> bool {
+    /// Notes that a subscription has ended, or was not to be had. Answers whether to try again; if not, it is forgotten.
+    fn ended(&self, node: &NodeId) -> bool {
         let mut nodes = self.nodes();
         let wanted = nodes.registered.contains(node) || nodes.subscribers.contains_key(node);
         if wanted {

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::events::Events;
 use crate::worker::{self, Answers, Worker};
 
-use check::{check_opus, extension_id, id, refused, stopped};
+use check::{check_opus, extension_id, id, optional_id, refused, stopped};
 
 /// Format parameters that one producer may have.
 const MAX_PARAMETERS: usize = 32;
@@ -82,15 +82,14 @@ impl Service {
     }
 
     /// Queues a change of a floor on all workers.
-    fn change_floor(&self, channel: &ChannelId, epoch: u64, change: &FloorChange) -> Answers<Result<(), Error>> {
+    fn change_floor(&self, channel: ChannelId, epoch: u64, change: FloorChange) -> Answers<Result<(), Error>> {
         let workers = &self.inner.workers;
         // The holder's worker is told last: when its first packet is relayed, the floor is in the others' queues.
-        let last = match change {
+        let last = match &change {
             FloorChange::Open(holder) => self.worker_index(&holder.connection),
             FloorChange::Close(_) => 0,
         };
         let others = workers.iter().enumerate().filter(|(index, _)| *index != last).map(|(_, worker)| worker);
-        let (channel, change) = (channel.clone(), change.clone());
         let _order = self.inner.floor_order.lock().unwrap_or_else(PoisonError::into_inner);
         Answers::ask(others.chain([&workers[last]]), move |engine, now| match change {
             FloorChange::Open(holder) => engine.set_floor(now, &channel, epoch, Some(holder)),
@@ -99,8 +98,7 @@ impl Service {
     }
 
     /// Queues on all workers that a connection is another gateway's.
-    fn change_gateway(&self, connection: &ConnectionId, gateway: &GatewayId) -> Answers<Option<Adopted>> {
-        let (connection, gateway) = (connection.clone(), gateway.clone());
+    fn change_gateway(&self, connection: ConnectionId, gateway: GatewayId) -> Answers<Option<Adopted>> {
         let _order = self.inner.floor_order.lock().unwrap_or_else(PoisonError::into_inner);
         Answers::ask(&self.inner.workers, move |engine, _| engine.adopt_connection(&connection, gateway))
     }
@@ -344,14 +342,8 @@ impl MediaNode for Service {
     ) -> Result<Response<proto::CloseConnectionResponse>, Status> {
         let request = request.into_inner();
         let connection = ConnectionId::from(id(&request.connection_id, "connection_id")?);
-        let channel = match request.channel_id.as_str() {
-            "" => None,
-            channel => Some(ChannelId::from(id(channel, "channel_id")?)),
-        };
-        let gateway = match request.gateway_id.as_str() {
-            "" => None,
-            gateway => Some(GatewayId::from(id(gateway, "gateway_id")?)),
-        };
+        let channel = optional_id(&request.channel_id, "channel_id")?.map(ChannelId::from);
+        let gateway = optional_id(&request.gateway_id, "gateway_id")?.map(GatewayId::from);
         self.worker(&connection.clone())
             .call(move |engine, now, batch| {
                 engine.close_connection(now, &connection, channel.as_ref(), gateway.as_ref(), batch)
@@ -368,7 +360,7 @@ impl MediaNode for Service {
         let request = request.into_inner();
         let gateway = GatewayId::from(id(&request.gateway_id, "gateway_id")?);
         let connection = ConnectionId::from(id(&request.connection_id, "connection_id")?);
-        let of_workers = self.change_gateway(&connection, &gateway).all().await.map_err(stopped)?;
+        let of_workers = self.change_gateway(connection, gateway.clone()).all().await.map_err(stopped)?;
         let adopted = of_workers.into_iter().flatten().next();
         let adopted = adopted.ok_or_else(|| Status::not_found("the connection has no transport here"))?;
         self.inner.events.met(&gateway);
@@ -381,20 +373,15 @@ impl MediaNode for Service {
     ) -> Result<Response<proto::SetFloorResponse>, Status> {
         let request = request.into_inner();
         let channel = ChannelId::from(id(&request.channel_id, "channel_id")?);
-        let gateway = match request.holder_gateway_id.as_str() {
-            "" => None,
-            gateway => Some(GatewayId::from(id(gateway, "holder_gateway_id")?)),
+        let connection = optional_id(&request.holder_connection_id, "holder_connection_id")?.map(ConnectionId::from);
+        let gateway = optional_id(&request.holder_gateway_id, "holder_gateway_id")?.map(GatewayId::from);
+        let valid_until = self.inner.clock.at_ms(request.valid_until_ms);
+        let change = match (connection, gateway) {
+            (None, gateway) => FloorChange::Close(gateway),
+            (Some(_), None) => return Err(Status::invalid_argument("holder_gateway_id is missing")),
+            (Some(connection), Some(gateway)) => FloorChange::Open(NewHolder { connection, gateway, valid_until }),
         };
-        let change = match (request.holder_connection_id.as_str(), gateway) {
-            ("", gateway) => FloorChange::Close(gateway),
-            (_, None) => return Err(Status::invalid_argument("holder_gateway_id is missing")),
-            (connection, Some(gateway)) => FloorChange::Open(NewHolder {
-                connection: ConnectionId::from(id(connection, "holder_connection_id")?),
-                gateway,
-                valid_until: self.inner.clock.at_ms(request.valid_until_ms),
-            }),
-        };
-        for outcome in self.change_floor(&channel, request.epoch, &change).all().await.map_err(stopped)? {
+        for outcome in self.change_floor(channel, request.epoch, change).all().await.map_err(stopped)? {
             outcome.map_err(refused)?;
         }
         Ok(Response::new(proto::SetFloorResponse { clock_ms: self.inner.clock.now_ms() }))

@@ -46,7 +46,7 @@ pub(super) async fn keep(mesh: Mesh, node: NodeId, address: String) {
             ended = subscribe(&mesh, &node, &address, &mut was_ready) => ended,
             () = mesh.inner.end.cancelled() => return,
         };
-        if !mesh.is_wanted(&node) {
+        if !mesh.ended(&node) {
             tracing::info!(%node, "a media node is gone");
             return;
         }
@@ -76,7 +76,7 @@ async fn subscribe(mesh: &Mesh, node: &NodeId, address: &str, was_ready: &mut bo
         Err(status) => status,
         Ok((requests, answers)) => {
             *was_ready = true;
-            mesh.is_ready(node);
+            mesh.ready(node);
             tracing::info!(%node, address, session, "subscribed to a media node");
             tokio::select! {
                 ended = until_end(answers) => ended,

@@ -17,6 +17,12 @@ pub(crate) fn id<'a>(text: &'a str, name: &str) -> Result<&'a str, Status> {
     Ok(text)
 }
 
+/// An id that may be left out.
+pub(crate) fn optional_id<'a>(text: &'a str, name: &str) -> Result<Option<&'a str>, Status> {
+    if text.is_empty() { Ok(None) } else { id(text, name).map(Some) }
+}
+
+/// A codec that is carried.
 pub(crate) fn check_opus(codec: &proto::RtpCodec) -> Result<(), Status> {
     if !codec.mime_type.eq_ignore_ascii_case("audio/opus") || codec.clock_rate != 48_000 || codec.payload_type > 127 {
         return Err(Status::invalid_argument("only Opus at 48 kHz is carried (RFC 7587)"));

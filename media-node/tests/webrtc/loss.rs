@@ -85,9 +85,9 @@ async fn what_is_asked_for_by_hand_is_sent_again_from_another_worker_too() -> Re
         a.microphone.say(5).await?;
         let heard = b.ear.hear(5).await?;
         asked_for.store(heard[2].sequence_number, Ordering::SeqCst);
+        let before = copies.load(Ordering::SeqCst);
         b.transport.ask_again(&b.ear, &[heard[2].sequence_number]).await?;
         // The client's replay protection drops the copy, so the path is what saw it; the next packet comes behind it.
-        let before = copies.load(Ordering::SeqCst);
         while copies.load(Ordering::SeqCst) == before {
             a.microphone.say(1).await?;
             b.ear.next().await?;
