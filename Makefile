@@ -34,9 +34,9 @@ test-client: prepare-build client/node_modules/.package-lock.json ## Types and t
 	cd client && npm test
 
 .PHONY: test-browser
-test-browser: prepare-test page e2e/node_modules/.package-lock.json ## Real browsers against the real process
+test-browser: prepare-test page e2e/node_modules/.package-lock.json ## Real browsers against one process, then a cluster
 	cargo build --locked
-	cd e2e && VOICEPING_BIN=$(TARGET)/debug/voiceping CHROMIUM="$(CHROMIUM)" npm test
+	cd e2e && export VOICEPING_BIN=$(TARGET)/debug/voiceping CHROMIUM="$(CHROMIUM)" && npm test && npm run test:cluster
 
 .PHONY: bench
 bench: prepare-test page e2e/node_modules/.package-lock.json ## Engine benchmarks, then latency in a browser
