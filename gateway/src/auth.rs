@@ -5,6 +5,7 @@
 
 mod claims;
 mod place;
+mod tickets;
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,8 +16,11 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::{Map, Value};
 use voiceping_state::{ChannelId, UserId};
 
+use crate::session::ticket::Ticket;
+
 pub use claims::{Claims, Role};
 pub(crate) use place::{SUBPROTOCOL, find_token};
+use tickets::TicketKeys;
 
 /// The shortest secret that is accepted: RFC 7518 section 3.2 asks for a key as long as the hash's output.
 pub const MIN_SECRET_BYTES: usize = 32;
@@ -45,6 +49,7 @@ pub struct AuthConfig {
 #[derive(Clone)]
 pub struct Keys {
     hs256: Hs256,
+    tickets: TicketKeys,
     issuer: Option<String>,
     audience: Option<String>,
 }
@@ -82,7 +87,8 @@ impl Keys {
         let secret = secret.expose_secret();
         let decoding = DecodingKey::from_secret(secret);
         let encoding = EncodingKey::from_secret(secret);
-        Self { hs256: Hs256 { decoding, encoding, validation }, issuer, audience }
+        let tickets = TicketKeys::derive(&encoding);
+        Self { hs256: Hs256 { decoding, encoding, validation }, tickets, issuer, audience }
     }
 
     /// Keys by configuration; `None` without a secret. A secret that is too short is refused here and not where the
@@ -125,6 +131,16 @@ impl Keys {
             }
         }
         Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.hs256.encoding)?)
+    }
+
+    /// Signs the ticket of a session.
+    pub(crate) fn sign_ticket(&self, ticket: &Ticket, ttl: Duration) -> anyhow::Result<String> {
+        self.tickets.sign(ticket, ttl)
+    }
+
+    /// What a ticket says, if it is one of this deployment's and not over.
+    pub(crate) fn verify_ticket(&self, ticket: &str) -> Option<Ticket> {
+        self.tickets.verify(ticket)
     }
 }
 

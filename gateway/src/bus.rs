@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use voiceping_state::{ChannelId, Event, Floor, State, StateError, Subscription};
 
+use crate::floors;
 use crate::hub::{Applied, Change};
 use crate::shared::Shared;
 use crate::state::within;
@@ -146,16 +147,10 @@ fn seen(gateway: &Shared, channel: &ChannelId, floor: &Floor) {
     floor_changed(gateway, &Change { channel, floor, cause: None, previous: None });
 }
 
-/// Tells the members, lets go of what is lost, and sees to the gate.
+/// Tells the members, and lets go of what is lost. The press that took a floor opens its gate.
 fn floor_changed(gateway: &Shared, change: &Change<'_>) {
-    let Change { channel, floor, .. } = change;
-    let Applied::Changed(previous) = gateway.hub.apply(change) else { return };
-    gateway.floors.moved_on(channel, floor.epoch);
-    match (&floor.holder, previous) {
-        (None, _) => gateway.gate.close(channel, floor.epoch),
-        (Some(holder), Some(_)) => gateway.gate.hand_over(channel, floor.epoch, &holder.owner),
-        // The press that took it opens the gate.
-        (Some(_), None) => {}
+    if gateway.hub.apply(change) == Applied::Changed {
+        floors::lost(gateway, change.channel, change.floor.epoch);
     }
 }
 

@@ -60,7 +60,15 @@ pub struct Config {
     #[arg(long, env = "VOICEPING_SILENCE_LIMIT", value_name = "TIME", default_value = "4s", value_parser = positive)]
     pub silence_limit: Duration,
 
-    /// Time that a shutdown may take
+    /// Time in which a client of ours whose WebSocket dropped may come back to its session
+    #[arg(long, env = "VOICEPING_RESUME_GRACE", value_name = "TIME", default_value = "15s", value_parser = positive)]
+    pub resume_grace: Duration,
+
+    /// Where this gateway is: its clients get media nodes of the same region first
+    #[arg(long, env = "VOICEPING_REGION", value_name = "NAME", default_value = "default")]
+    pub region: String,
+
+    /// Time that a shutdown may take; whoever talks may finish within most of it
     #[arg(long, env = "VOICEPING_DRAIN_DEADLINE", value_name = "TIME", default_value = "10s", value_parser = positive)]
     pub drain_deadline: Duration,
 }

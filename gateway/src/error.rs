@@ -51,6 +51,8 @@ pub(crate) enum Refusal {
     MediaFull,
     #[error("The media server is unavailable, try again")]
     MediaUnavailable,
+    #[error("No media server has room, try again")]
+    NoMediaNode,
     #[error("The service is unavailable, try again")]
     StateUnavailable,
 }
@@ -78,6 +80,7 @@ impl Refusal {
             Self::MediaConflict => "media-conflict",
             Self::MediaFull => "media-full",
             Self::MediaUnavailable => "media-unavailable",
+            Self::NoMediaNode => "no-media-node",
             Self::StateUnavailable => "state-unavailable",
         }
     }

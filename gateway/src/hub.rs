@@ -78,8 +78,10 @@ pub(crate) enum Applied {
     Nothing,
     /// The first that is known of the channel.
     First,
-    /// Newer; the members have been told. Holds who held the floor until now.
-    Changed(Option<Owner>),
+    /// Newer; the members have been told.
+    Changed,
+    /// Older than what was known, and yet the truth: the state has lost what it had written. The members have been told.
+    Corrected,
 }
 
 /// Keeps a channel in the hub for as long as it lives.
@@ -161,11 +163,12 @@ impl Hub {
         let channel = inner.channel_by_id.entry(channel.clone()).or_default();
         // The bus may have brought more since the join was answered: it was not told that.
         let roster = channel.learn(joined);
-        // Who joins again goes on where it was.
-        channel
-            .member_by_connection
-            .entry(connection.clone())
-            .or_insert_with(|| Member { outbox: outbox.clone(), roster_version: roster.version });
+        // Who joins again goes on where it was; over another socket, it has missed what came in between.
+        let member = || Member { outbox: outbox.clone(), roster_version: roster.version };
+        let known = channel.member_by_connection.entry(connection.clone()).or_insert_with(member);
+        if !known.outbox.is(outbox) {
+            *known = member();
+        }
         match &channel.known {
             Some(known) => reply(&known.floor, roster.users),
             None => reply(&Floor::default(), roster.users),
@@ -188,7 +191,11 @@ impl Hub {
         };
         let known_epoch = channel.known.as_ref().map(|known| known.floor.epoch);
         if known_epoch.is_some_and(|epoch| change.floor.epoch < epoch) {
-            return Applied::Nothing;
+            return if channel.is_corrected_by(change, leases) {
+                channel.correct(change.channel, leases)
+            } else {
+                Applied::Nothing
+            };
         }
         // Also at the same epoch: a renewed lease announces nothing, but a snapshot shows it.
         if leases.follow(change.channel, change.floor) {
@@ -197,13 +204,12 @@ impl Hub {
         if known_epoch == Some(change.floor.epoch) {
             return Applied::Nothing;
         }
-        let before = channel.known.replace(Known { floor: change.floor.clone(), since: Instant::now() });
-        let Some(before) = before else {
+        channel.known = Some(Known { floor: change.floor.clone(), since: Instant::now() });
+        if known_epoch.is_none() {
             return Applied::First;
-        };
+        }
         channel.push(&view::speaker_changed(change.channel, change.floor, change.cause), untold(change), |_| true);
-        let previous = change.previous.cloned().or(before.floor.holder.map(|holder| holder.owner));
-        Applied::Changed(previous)
+        Applied::Changed
     }
 
     /// Tells the members that a user came or went; not the connection that did, which has its own answer.
@@ -245,6 +251,26 @@ impl Channel {
         let newest = self.roster.filter(|known| known.version > roster.version).unwrap_or(roster);
         self.roster = Some(newest);
         newest
+    }
+
+    /// Does a snapshot that is older than what is known count all the same? A state that lost its last writes, in a
+    /// failover, does not know a talk that we know, and nobody would ever announce its end. Its word counts when the talk's
+    /// lease is over by what we know: no snapshot is under way for as long as that, so this one is not merely late.
+    fn is_corrected_by(&self, change: &Change<'_>, leases: &Leases) -> bool {
+        let busy = self.known.as_ref().is_some_and(|known| known.floor.holder.is_some());
+        change.cause.is_none() && change.floor.holder.is_none() && busy && leases.is_over(change.channel)
+    }
+
+    /// Shows the channel as free. With an epoch of its own, because clients drop what is not newer than what they know; the
+    /// next real one is higher, by the time that a lease takes. Of the display only: no gate ever sees it.
+    fn correct(&mut self, id: &ChannelId, leases: &mut Leases) -> Applied {
+        let Some(known) = &mut self.known else { return Applied::Nothing };
+        known.floor = Floor { epoch: known.floor.epoch.saturating_add(1), holder: None };
+        known.since = Instant::now();
+        let text = view::speaker_changed(id, &known.floor, Some(FloorCause::Expired));
+        leases.remove(id);
+        self.push(&text, None, |_| true);
+        Applied::Corrected
     }
 
     fn push(&self, text: &Utf8Bytes, except: Option<&ConnectionId>, is_news: impl Fn(&Member) -> bool) {

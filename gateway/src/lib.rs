@@ -6,11 +6,13 @@
 //!
 //! Built and run by the root binary, which gives it the [`Dependencies`]. Where to look: `socket` is the actor behind a
 //! WebSocket, `request/` has one file for each thing that a client can ask, `hub` fans out, `bus` follows the state,
-//! `floors` and `gate` keep the floors that connections here hold.
+//! `nodes` the media nodes, `floors` and `gate` keep the floors that connections here hold.
 
 mod auth;
 mod bus;
 mod config;
+mod connections;
+mod drain;
 mod error;
 mod floors;
 mod gate;
@@ -18,51 +20,62 @@ mod http;
 mod hub;
 mod media;
 mod message;
+mod moving;
+mod nodes;
 mod request;
 mod session;
 mod shared;
 mod socket;
-mod sockets;
 mod state;
 mod view;
 
+use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use voiceping_state::{ChannelId, State, Store};
+use voiceping_state::{ChannelId, FloorRules, State, Store};
 
 pub use auth::{AuthConfig, Claims, Keys, MIN_SECRET_BYTES, Role, random_secret};
 pub use config::{ChannelAccess, Config};
 pub use media::{CallError, MediaClient, MediaService, media_client};
+pub use nodes::Dial;
 
 use bus::{Watch, Watcher};
 use floors::Floors;
-use gate::Gate;
 use hub::Hub;
-use media::Media;
-use shared::{Flag, Shared};
-use socket::Close;
+use nodes::Nodes;
+use shared::Shared;
 
 /// What a gateway works with.
-#[derive(Debug)]
 pub struct Dependencies {
     /// Floors and presence.
     pub store: Store,
-    /// How long a floor outlives its holder's gateway: the leases are renewed three times in this time.
-    pub floor_lease: Duration,
-    /// The media node.
-    pub media: MediaClient,
+    /// The rules of the floor, as the store has them: gates end with the leases.
+    pub rules: FloorRules,
+    /// The way to a media node of the store's registry.
+    pub dial: Dial,
     /// What tokens are verified with.
     pub keys: Keys,
     /// Give tokens to whoever asks.
     pub dev_sign_in: bool,
+}
+
+impl fmt::Debug for Dependencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { store, rules, dial: _, keys, dev_sign_in } = self;
+        f.debug_struct("Dependencies")
+            .field("store", store)
+            .field("rules", rules)
+            .field("keys", keys)
+            .field("dev_sign_in", dev_sign_in)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A gateway that has its port.
@@ -70,7 +83,6 @@ pub struct Dependencies {
 pub struct Gateway {
     listener: TcpListener,
     local_addr: SocketAddr,
-    floor_lease: Duration,
     shared: Arc<Shared>,
     watches: mpsc::Receiver<Watch>,
     idle: mpsc::UnboundedReceiver<ChannelId>,
@@ -79,8 +91,8 @@ pub struct Gateway {
 impl Gateway {
     /// Binds the port; nothing runs yet, and port 0 can be read back.
     pub fn bind(config: Config, dependencies: Dependencies) -> anyhow::Result<Self> {
-        let Dependencies { store, floor_lease, media, keys, dev_sign_in } = dependencies;
-        ensure!(!floor_lease.is_zero(), "the lease of a floor must be longer than nothing");
+        let Dependencies { store, rules, dial, keys, dev_sign_in } = dependencies;
+        ensure!(!rules.lease.is_zero(), "the lease of a floor must be longer than nothing");
         let listen = config.listen;
         let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
         listener.set_nonblocking(true).context("cannot listen without blocking")?;
@@ -89,28 +101,25 @@ impl Gateway {
             config.channel_access.unwrap_or(if dev_sign_in { ChannelAccess::Open } else { ChannelAccess::Listed });
         let (hub, idle) = Hub::new();
         let (watcher, watches) = Watcher::new();
-        let (media, tasks) = (Media::new(media), TaskTracker::new());
         let shared = Arc::new(Shared {
             id: format!("gw-{:016x}", rand::random::<u64>()),
             open: access == ChannelAccess::Open,
-            gate: Gate::new(media.clone(), tasks.clone()),
-            floors: Floors::new(config.silence_limit),
-            sockets: Default::default(),
+            nodes: Nodes::new(dial, config.region.clone()),
+            floors: Floors::new(rules, config.silence_limit),
+            connections: Default::default(),
             room: Arc::new(Semaphore::new(config.max_sockets)),
             attempts: http::Attempts::new(config.connect_rate, config.connect_burst),
             started: Instant::now(),
             draining: CancellationToken::new(),
-            media_ready: Flag::default(),
             config,
             keys,
             dev_sign_in,
             store,
-            media,
             hub,
             watcher,
-            tasks,
+            tasks: TaskTracker::new(),
         });
-        Ok(Self { listener, local_addr, floor_lease, shared, watches, idle })
+        Ok(Self { listener, local_addr, shared, watches, idle })
     }
 
     /// The address that it listens on.
@@ -118,10 +127,10 @@ impl Gateway {
         self.local_addr
     }
 
-    /// Serves until `shutdown`, then drains: refuses new sockets, tells clients to move (close 1012), ends their talks
-    /// and memberships, and returns when that is done or the deadline has passed. Fails if a part of it ends by itself.
+    /// Serves until `shutdown`, then drains: refuses new sockets, lets talks of existing clients finish, tells all clients
+    /// to move (close 1012), and returns when that is done or the deadline has passed. Fails if a part of it ends by itself.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, floor_lease, shared: gateway, watches, idle, .. } = self;
+        let Self { listener, shared: gateway, watches, idle, .. } = self;
         let listener = tokio::net::TcpListener::from_std(listener).context("the port cannot be used")?;
         // The parts end last: sockets that end need them.
         let end = CancellationToken::new();
@@ -134,8 +143,9 @@ impl Gateway {
             // Together in one task: they wait most of the time.
             tokio::join!(
                 bus::expire(&shared, token.clone()),
-                floors::keep(&shared, floor_lease, token.clone()),
-                media::events::follow(&shared, token.clone()),
+                floors::keep(&shared, token.clone()),
+                nodes::follow(&shared, token.clone()),
+                connections::reap(&shared, token.clone()),
                 shared.attempts.forget(token),
             );
             Ok(())
@@ -146,22 +156,10 @@ impl Gateway {
             () = http::serve(listener, router, &gateway.tasks, shutdown.clone()) => Ok(()),
             ended = parts.join_next() => Err(why_ended(ended)),
         };
-        drain(&gateway, shutdown).await;
+        drain::drain(&gateway, shutdown).await;
         end.cancel();
         while parts.join_next().await.is_some() {}
         outcome
-    }
-}
-
-async fn drain(gateway: &Shared, shutdown: CancellationToken) {
-    gateway.draining.cancel();
-    // Also where a part's failure began this: the connections of the port end with it.
-    shutdown.cancel();
-    tracing::info!(connections = gateway.sockets.count(), "draining");
-    gateway.sockets.close_all(Close::Drain);
-    gateway.tasks.close();
-    if timeout(gateway.config.drain_deadline, gateway.tasks.wait()).await.is_err() {
-        tracing::warn!(tasks = gateway.tasks.len(), "the drain's deadline has passed; the rest is cut off");
     }
 }
 

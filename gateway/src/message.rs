@@ -13,10 +13,11 @@ use crate::socket::Outbox;
 const MAX_ID: usize = 256;
 
 /// Types that only a server sends.
-const SERVER_TYPES: [&str; 9] = [
+const SERVER_TYPES: [&str; 10] = [
     "channel-list",
     "channel-state",
     "error",
+    "media-moved",
     "permission-update",
     "pong",
     "ptt-denied",
@@ -42,10 +43,11 @@ pub(crate) enum Kind {
     CloseProducer,
     CloseConsumer,
     PauseConsumer,
+    Session,
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::JoinChannel,
         Self::LeaveChannel,
         Self::GetRouterCapabilities,
@@ -60,6 +62,7 @@ impl Kind {
         Self::CloseProducer,
         Self::CloseConsumer,
         Self::PauseConsumer,
+        Self::Session,
     ];
 
     /// The type on the wire.
@@ -80,6 +83,7 @@ impl Kind {
             Self::CloseProducer => "close-producer",
             Self::CloseConsumer => "close-consumer",
             Self::PauseConsumer => "pause-consumer",
+            Self::Session => "session",
         }
     }
 
@@ -155,6 +159,15 @@ impl Data {
     /// A field that names something: a text that is neither empty nor longer than an id.
     pub(crate) fn id(&self, field: &'static str) -> Result<&str, Refusal> {
         self.optional_id(field)?.ok_or(Refusal::Required(field))
+    }
+
+    /// A text that may be longer than an id.
+    pub(crate) fn optional_text(&self, field: &'static str) -> Result<Option<&str>, Refusal> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Refusal::Invalid(field)),
+        }
     }
 
     /// The same where it may be missing.

@@ -17,6 +17,7 @@ mod ping;
 mod produce;
 mod ptt_start;
 mod ptt_stop;
+mod session;
 
 use crate::error::Refusal;
 use crate::message::{Data, Kind, Reply, Request, refuse};
@@ -58,5 +59,6 @@ async fn apply(session: &mut Session, kind: Kind, data: &Data, reply: &Reply) ->
         Kind::CloseProducer => close_producer::CloseProducer::parse(data)?.apply(session, reply).await,
         Kind::CloseConsumer => close_consumer::CloseConsumer::parse(data)?.apply(session, reply).await,
         Kind::PauseConsumer => pause_consumer::PauseConsumer::parse(data)?.apply(session, reply).await,
+        Kind::Session => session::BeginSession::parse(data)?.apply(session, reply).await,
     }
 }

@@ -1,10 +1,12 @@
-//! What one connection has: its user, the channels it has joined, its transports, and reminders that are due.
+//! What one connection has: its user, the channels it has joined, its media, and reminders that are due.
 //!
-//! Owned by the socket's reading half, changed by the requests. However it ends, dropping it starts the clean-up, whose
-//! steps do not depend on each other.
+//! Owned by the socket's reading half, changed by the requests. However a socket ends, the session is parked, forgotten or
+//! dropped; dropping it starts the clean-up, whose steps do not depend on each other.
 
 pub(crate) mod cleanup;
 mod late;
+mod resume;
+pub(crate) mod ticket;
 mod transports;
 
 use std::collections::HashMap;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use governor::DefaultDirectRateLimiter;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tonic::{Code, Response, Status};
 use voiceping_proto::media::v1::Direction;
 use voiceping_state::{ChannelId, ConnectionId, Owner};
 
@@ -20,6 +23,8 @@ use crate::auth::Identity;
 use crate::error::Refusal;
 use crate::http::per_second;
 use crate::hub::Interest;
+use crate::media::MediaClient;
+use crate::nodes::{NodeHandle, distinct};
 use crate::shared::Shared;
 use crate::socket::{Close, Outbox};
 use crate::view;
@@ -36,10 +41,16 @@ pub(crate) struct Session {
     joined: HashMap<ChannelId, Interest>,
     /// Joins that the state did not answer. They may have been done, so they are undone with the rest.
     in_doubt: HashMap<ChannelId, Interest>,
+    /// Where the next transport goes.
+    node: Option<Arc<NodeHandle>>,
     transports: Transports,
     late_entries: LateEntries,
     messages: DefaultDirectRateLimiter,
-    _room: OwnedSemaphorePermit,
+    /// It is a client of ours, which can come back: when it needs a new ticket.
+    next_ticket: Option<Instant>,
+    /// It goes on elsewhere, or may: nothing of it is cleaned up.
+    forgotten: bool,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
@@ -50,7 +61,7 @@ impl Session {
             connection: format!("{:032x}", rand::random::<u128>()).into(),
             gateway: gateway.id.clone(),
         };
-        gateway.sockets.add(&owner.connection, &outbox);
+        gateway.connections.add(&owner.connection, &outbox);
         if gateway.draining.is_cancelled() {
             // All sockets were told before this one was known.
             outbox.close(Close::Drain);
@@ -64,10 +75,13 @@ impl Session {
             outbox,
             joined: HashMap::new(),
             in_doubt: HashMap::new(),
+            node: None,
             transports: Transports::default(),
             late_entries: LateEntries::default(),
             messages,
-            _room: room,
+            next_ticket: None,
+            forgotten: false,
+            room: Some(room),
         }
     }
 
@@ -130,11 +144,65 @@ impl Session {
         self.transports.forget_channel(channel);
     }
 
-    /// The connection's transports, less those that the media node has closed meanwhile.
+    /// The node for the connection's media: chosen when it is first needed, and again when that one is lost or, for a
+    /// client that can move, about to end.
+    pub(crate) fn place(&mut self, channel: &ChannelId) -> Result<Arc<NodeHandle>, Refusal> {
+        let current = self.node.take_if(|node| !node.is_lost());
+        if let Some(node) = &current
+            && !(node.is_draining() && self.is_resumable())
+        {
+            self.node = current.clone();
+            return current.ok_or(Refusal::NoMediaNode);
+        }
+        // Better a node that ends soon than none.
+        let node = self.gateway.nodes.place(channel).or(current);
+        self.set_node(node.clone());
+        node.ok_or_else(|| {
+            tracing::warn!(%channel, "no media node is ready and has room");
+            Refusal::NoMediaNode
+        })
+    }
+
+    fn set_node(&mut self, node: Option<Arc<NodeHandle>>) {
+        self.gateway.connections.set_node(&self.owner.connection, node.as_ref());
+        self.node = node;
+        // A ticket names the node.
+        if self.is_resumable() {
+            self.send_ticket();
+        }
+    }
+
+    /// The connection's node, if it has one that is there.
+    pub(crate) fn node(&self) -> Option<&Arc<NodeHandle>> {
+        self.node.as_ref().filter(|node| !node.is_lost())
+    }
+
+    /// Asks the nodes on which the connection has something, until one knows what is meant.
+    pub(crate) async fn ask_media_nodes<T, F>(&mut self, rpc: impl Fn(MediaClient) -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut answer = Err(Status::not_found("the connection has no media"));
+        for node in self.transports().nodes() {
+            answer = node.call(&rpc).await;
+            if !answer.as_ref().is_err_and(|status| status.code() == Code::NotFound) {
+                break;
+            }
+        }
+        answer
+    }
+
+    /// All nodes on which the connection has or had something.
+    pub(crate) fn media_nodes(&self) -> Vec<Arc<NodeHandle>> {
+        distinct(self.node.iter().cloned().chain(self.transports.nodes()))
+    }
+
+    /// The connection's transports, less those that were closed or lost meanwhile.
     pub(crate) fn transports(&mut self) -> &mut Transports {
-        for closed in self.gateway.sockets.take_closed_transports(&self.owner.connection) {
+        for closed in self.gateway.connections.take_closed_transports(&self.owner.connection) {
             self.transports.remove(&closed);
         }
+        self.transports.remove_lost();
         &mut self.transports
     }
 
@@ -174,13 +242,42 @@ impl Session {
             None => self.late_entries.stop(channel),
         }
     }
+
+    /// Its socket has ended.
+    pub(crate) fn end(mut self, why: Close) {
+        if !self.is_resumable() || !why.is_resumable() {
+            return;
+        }
+        if why == Close::Drain || self.gateway.draining.is_cancelled() {
+            self.forget();
+        } else {
+            // The socket's place is free for another.
+            self.room = None;
+            let gateway = Arc::clone(&self.gateway);
+            let grace = gateway.config.resume_grace;
+            gateway.connections.park(self, grace);
+        }
+    }
+
+    /// Lets the connection go without cleaning up: it goes on at another gateway, or its leases end by themselves.
+    pub(crate) fn forget(mut self) {
+        self.forgotten = true;
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.gateway.sockets.remove(&self.owner.connection);
+        self.gateway.connections.remove(&self.owner.connection);
         let mut joined = std::mem::take(&mut self.in_doubt);
         joined.extend(self.joined.drain());
-        self.gateway.tasks.spawn(cleanup::clean_up(Arc::clone(&self.gateway), self.owner.clone(), joined));
+        if self.forgotten {
+            self.gateway.floors.forget(&self.owner.connection);
+            for channel in joined.keys() {
+                self.gateway.hub.exit(channel, &self.owner.connection);
+            }
+            return;
+        }
+        let (gateway, owner, nodes) = (Arc::clone(&self.gateway), self.owner.clone(), self.media_nodes());
+        self.gateway.tasks.spawn(cleanup::clean_up(gateway, owner, joined, nodes));
     }
 }

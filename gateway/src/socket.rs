@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
@@ -69,13 +69,14 @@ pub(crate) async fn serve(socket: WebSocket, session: Session, mut queue: mpsc::
     }
 }
 
-/// Takes the session with it: when this half ends, its clean-up begins.
+/// Takes the session with it: when this half ends, the session is parked or its clean-up begins.
 async fn read(stream: &mut SplitStream<WebSocket>, mut session: Session, outbox: &Outbox, alive: &AtomicBool) {
+    let mut said_goodbye = false;
     let mut expiry = pin!(sleep(session.identity().expires_in().min(LONGEST_TIMER)));
     loop {
         tokio::select! {
             biased;
-            _ = outbox.closed() => return,
+            why = outbox.closed() => return session.end(why),
             () = &mut expiry => {
                 let left = session.identity().expires_in();
                 if left.is_zero() {
@@ -84,6 +85,7 @@ async fn read(stream: &mut SplitStream<WebSocket>, mut session: Session, outbox:
                 expiry.as_mut().reset(Instant::now() + left.min(LONGEST_TIMER));
             }
             () = until(session.late_entries().next()) => session.send_late_entries(),
+            () = until(session.next_ticket()) => session.send_ticket(),
             frame = stream.next() => match frame {
                 Some(Ok(frame)) => {
                     alive.store(true, Ordering::Relaxed);
@@ -93,11 +95,12 @@ async fn read(stream: &mut SplitStream<WebSocket>, mut session: Session, outbox:
                         Message::Text(text) => Box::pin(request::handle(&mut session, &text)).await,
                         Message::Binary(_) => outbox.close(Close::Binary),
                         // The library answers both. After the client's close the stream ends.
-                        Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
+                        Message::Close(frame) => said_goodbye = is_goodbye(frame.as_ref()),
+                        Message::Ping(_) | Message::Pong(_) => {}
                     }
                 }
                 Some(Err(error)) => outbox.close(why_broken(error)),
-                None => outbox.close(Close::Gone),
+                None => outbox.close(if said_goodbye { Close::Left } else { Close::Gone }),
             }
         }
     }
@@ -162,6 +165,12 @@ async fn write_all(sink: &mut SplitSink<WebSocket, Message>, batch: &mut VecDequ
         }
     }
     sink.flush().await
+}
+
+/// A client that closes its socket in order, or whose page is closed, does not come back to its session (RFC 6455 section
+/// 7.4.1). Any other code says that something was wrong with the socket.
+fn is_goodbye(frame: Option<&CloseFrame>) -> bool {
+    frame.is_none_or(|frame| matches!(frame.code, 1000 | 1001))
 }
 
 fn why_broken(error: axum::Error) -> Close {

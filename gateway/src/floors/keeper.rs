@@ -6,26 +6,26 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use voiceping_proto::media::v1::GetFloorActivityRequest;
-use voiceping_state::{ChannelId, FloorCause, Owner, State};
+use voiceping_state::{ChannelId, FloorCause};
 
-use super::{Due, Task};
+use super::Due;
+use super::held::Held;
+use super::talk::{AGAIN, Ended, give_back, renew};
 use crate::shared::Shared;
-use crate::state::within;
 
-/// Calls that are under way at a time.
-const CONCURRENCY: usize = 32;
+/// Calls that are under way at a time. A node that hangs must not keep the leases of others waiting.
+const CONCURRENCY: usize = 256;
 
-/// What could not be done is tried again after this time.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Keeps the floors until the gateway ends. A lease is renewed five times in its length: some renewals may fail.
+pub(crate) async fn keep(gateway: &Shared, end: CancellationToken) {
+    tokio::join!(renew_all(gateway, end.clone()), do_due(gateway, end));
+}
 
-/// Keeps the floors until the gateway ends. A lease is renewed three times in its length: two renewals may fail.
-pub(crate) async fn keep(gateway: &Shared, lease: Duration, end: CancellationToken) {
-    let mut renewals = interval(lease / 3);
+async fn renew_all(gateway: &Shared, end: CancellationToken) {
+    let mut renewals = interval(gateway.floors.rules.lease / 5);
     renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let next = gateway.floors.next_task();
         tokio::select! {
-            biased;
             () = end.cancelled() => return,
             _ = renewals.tick() => {
                 let floors = stream::iter(gateway.floors.renewable());
@@ -33,63 +33,62 @@ pub(crate) async fn keep(gateway: &Shared, lease: Duration, end: CancellationTok
                     renew(gateway, &channel, &owner, epoch).await;
                 }).await;
             }
+        }
+    }
+}
+
+async fn do_due(gateway: &Shared, end: CancellationToken) {
+    loop {
+        let next = gateway.floors.next_due();
+        tokio::select! {
+            biased;
+            () = end.cancelled() => return,
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 let due = stream::iter(gateway.floors.take_due(Instant::now(), AGAIN));
-                due.for_each_concurrent(CONCURRENCY, |due| act(gateway, due)).await;
+                due.for_each_concurrent(CONCURRENCY, |(channel, held, due)| act(gateway, channel, held, due)).await;
             }
             () = gateway.floors.changed.notified() => {}
         }
     }
 }
 
-async fn renew(gateway: &Shared, channel: &ChannelId, owner: &Owner, epoch: u64) {
-    match within(gateway.store.renew_floor(channel, owner, epoch)).await {
-        Ok(true) => {}
-        // Whoever took it has announced it.
-        Ok(false) => gateway.floors.remove(channel, &owner.connection, Some(epoch)),
-        Err(error) => tracing::warn!(%channel, %error, "a floor was not renewed"),
-    }
-}
-
-async fn act(gateway: &Shared, due: Due) {
-    match due.held.task {
-        Task::None => {}
-        Task::Judge(_) => judge(gateway, due).await,
-        Task::Release(cause, _) => release(gateway, &due, cause).await,
+async fn act(gateway: &Shared, channel: ChannelId, held: Held, due: Due) {
+    match (due, held.epoch) {
+        (Due::Release, _) => {
+            if let Ended::StateAway(error) = give_back(gateway, &channel, &held).await {
+                tracing::warn!(%channel, %error, "a floor was not given back yet");
+            }
+        }
+        (Due::Judge, Some(epoch)) => judge(gateway, &channel, &held, epoch).await,
+        (Due::Open, Some(epoch)) => renew(gateway, &channel, &held.owner, epoch).await,
+        (Due::Judge | Due::Open, None) => {}
     }
 }
 
 /// Asks the node about the holder's media. The node's events say the same sooner, but they can be missed.
-async fn judge(gateway: &Shared, due: Due) {
-    let Some(epoch) = due.held.epoch else { return };
-    let request = GetFloorActivityRequest { channel_id: due.channel.to_string() };
-    let activity = gateway.media.call(|mut node| async move { node.get_floor_activity(request).await }).await;
-    let silent_for = match activity {
-        Ok(activity) if activity.epoch == epoch => activity.silent_for_ms.map(Duration::from_millis),
-        // The node knows nothing of this floor: no packet of it passes.
-        Ok(activity) if activity.epoch < epoch => None,
-        // The floor has moved on, and the bus will say so.
-        Ok(_) => return,
-        Err(status) if status.code() == tonic::Code::NotFound => None,
-        // A node that does not answer is no reason to end a talk.
-        Err(status) => return tracing::warn!(channel = %due.channel, %status, "a talk's media is not known"),
-    };
-    match silent_for {
-        Some(time) if time < gateway.floors.silence_limit => gateway.floors.media_started(&due.channel, epoch),
-        _ => release(gateway, &due, FloorCause::Silent).await,
-    }
-}
-
-async fn release(gateway: &Shared, due: &Due, cause: FloorCause) {
-    let Due { channel, held } = due;
-    match within(gateway.store.release_floor(channel, &held.owner, held.epoch, cause)).await {
-        Ok((floor, freed)) => {
-            gateway.floors.remove(channel, &held.owner.connection, held.epoch);
-            if freed {
-                gateway.gate.close(channel, floor.epoch);
-                tracing::info!(%channel, cause = cause.as_str(), "a floor was taken from its holder");
+async fn judge(gateway: &Shared, channel: &ChannelId, held: &Held, epoch: u64) {
+    // A holder whose node is lost has been waited for, and has not come back.
+    let silent_for = match held.node().filter(|node| !node.is_lost()) {
+        None => None,
+        Some(node) => {
+            let request = GetFloorActivityRequest { channel_id: channel.to_string() };
+            match node.call(|mut node| async move { node.get_floor_activity(request).await }).await {
+                Ok(activity) if activity.epoch == epoch => activity.silent_for_ms.map(Duration::from_millis),
+                // The node knows nothing of this floor: no packet of it passes.
+                Ok(activity) if activity.epoch < epoch => None,
+                // The floor has moved on, and the bus will say so.
+                Ok(_) => return,
+                Err(status) if status.code() == tonic::Code::NotFound => None,
+                // A node that does not answer is no reason to end a talk.
+                Err(status) => return tracing::warn!(%channel, %status, "a talk's media is not known"),
             }
         }
-        Err(error) => tracing::warn!(%channel, %error, "a floor was not released"),
+    };
+    match (silent_for, held.node()) {
+        (Some(time), Some(node)) if time < gateway.floors.silence_limit => {
+            gateway.floors.media_started(node, channel, epoch);
+        }
+        // The keeper takes it up at once.
+        _ => gateway.floors.release_later(channel, &held.owner, FloorCause::Silent),
     }
 }

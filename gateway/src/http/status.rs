@@ -5,19 +5,24 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use voiceping_proto::media::v1::GetNodeRequest;
+use voiceping_state::Nodes;
 
 use crate::shared::Shared;
+use crate::state::within;
 
 pub(super) async fn health(State(gateway): State<Arc<Shared>>) -> Json<Value> {
-    let node = gateway.media.call(|mut node| async move { node.get_node(GetNodeRequest {}).await }).await;
-    let status = if node.is_ok() && gateway.media_ready.get() { "ok" } else { "degraded" };
+    let nodes = gateway.nodes.all();
+    let asked = nodes.iter().filter(|node| node.is_ready());
+    let asked = asked.map(|node| node.call(|mut node| async move { node.get_node(GetNodeRequest {}).await }));
+    let workers: u32 = join_all(asked).await.into_iter().flatten().map(|node| node.workers).sum();
     Json(json!({
-        "status": status,
+        "status": if workers > 0 { "ok" } else { "degraded" },
         "uptime": gateway.started.elapsed().as_secs(),
-        "workers": node.map_or(0, |node| node.workers),
-        "connections": gateway.sockets.count(),
+        "workers": workers,
+        "connections": gateway.connections.count(),
     }))
 }
 
@@ -28,8 +33,10 @@ pub(super) async fn live() -> &'static str {
 pub(super) async fn ready(State(gateway): State<Arc<Shared>>) -> (StatusCode, &'static str) {
     if gateway.draining.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if !gateway.media_ready.get() {
+    } else if !gateway.nodes.any_ready() {
         (StatusCode::SERVICE_UNAVAILABLE, "no media node")
+    } else if within(gateway.store.nodes()).await.is_err() {
+        (StatusCode::SERVICE_UNAVAILABLE, "no shared state")
     } else {
         (StatusCode::OK, "ready")
     }

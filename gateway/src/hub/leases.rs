@@ -19,7 +19,15 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_time: BTreeSet<(Instant, ChannelId)>,
-    time_by_channel: HashMap<ChannelId, Instant>,
+    time_by_channel: HashMap<ChannelId, Times>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// When to ask next.
+    ask: Instant,
+    /// When the lease should have ended.
+    end: Instant,
 }
 
 impl Leases {
@@ -29,15 +37,21 @@ impl Leases {
             return self.remove(channel);
         };
         let left = Duration::from_millis(holder.lease_until_ms).saturating_sub(now_since_epoch());
-        self.set(channel, Instant::now() + (left + MARGIN).clamp(SHORTEST, LONGEST));
+        let now = Instant::now();
+        self.set(channel, Times { ask: now + (left + MARGIN).clamp(SHORTEST, LONGEST), end: now + left });
         true
     }
 
     pub(super) fn remove(&mut self, channel: &ChannelId) -> bool {
         match self.time_by_channel.remove(channel) {
-            Some(time) => self.by_time.remove(&(time, channel.clone())),
+            Some(times) => self.by_time.remove(&(times.ask, channel.clone())),
             None => false,
         }
+    }
+
+    /// Should the lease of a floor that is held have ended?
+    pub(super) fn is_over(&self, channel: &ChannelId) -> bool {
+        self.time_by_channel.get(channel).is_some_and(|times| times.end <= Instant::now())
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -49,16 +63,17 @@ impl Leases {
         let due: Vec<_> =
             self.by_time.iter().take_while(|(time, _)| *time <= now).map(|(_, channel)| channel.clone()).collect();
         for channel in &due {
-            self.set(channel, again);
+            let end = self.time_by_channel.get(channel).map_or(now, |times| times.end);
+            self.set(channel, Times { ask: again, end });
         }
         due
     }
 
-    fn set(&mut self, channel: &ChannelId, time: Instant) {
-        if let Some(before) = self.time_by_channel.insert(channel.clone(), time) {
-            self.by_time.remove(&(before, channel.clone()));
+    fn set(&mut self, channel: &ChannelId, times: Times) {
+        if let Some(before) = self.time_by_channel.insert(channel.clone(), times) {
+            self.by_time.remove(&(before.ask, channel.clone()));
         }
-        self.by_time.insert((time, channel.clone()));
+        self.by_time.insert((times.ask, channel.clone()));
     }
 }
 

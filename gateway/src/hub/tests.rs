@@ -56,7 +56,7 @@ async fn a_change_reaches_all_but_the_speaker_and_only_once() {
     let (mut a, mut b) = (Member::enter(&hub, "a"), Member::enter(&hub, "b"));
     assert_eq!(apply(&hub, &free(1), None, None), Applied::First);
     let taken = held(2, &a.connection);
-    assert_eq!(apply(&hub, &taken, Some(FloorCause::Taken), None), Applied::Changed(None));
+    assert_eq!(apply(&hub, &taken, Some(FloorCause::Taken), None), Applied::Changed);
     assert_eq!(apply(&hub, &taken, Some(FloorCause::Taken), None), Applied::Nothing);
     assert_eq!(apply(&hub, &free(1), Some(FloorCause::Released), None), Applied::Nothing);
     assert!(a.pushes().is_empty());
@@ -71,8 +71,7 @@ async fn who_gave_the_floor_back_is_not_told_and_who_lost_it_is() {
     let (mut a, mut b) = (Member::enter(&hub, "a"), Member::enter(&hub, "b"));
     let previous = owner(&a.connection);
     apply(&hub, &held(1, &a.connection), None, None);
-    let changed = Applied::Changed(Some(previous.clone()));
-    assert_eq!(apply(&hub, &free(2), Some(FloorCause::Released), Some(&previous)), changed);
+    assert_eq!(apply(&hub, &free(2), Some(FloorCause::Released), Some(&previous)), Applied::Changed);
     assert_eq!((a.pushes().len(), b.pushes().len()), (0, 1));
     apply(&hub, &held(3, &a.connection), Some(FloorCause::Taken), None);
     apply(&hub, &free(4), Some(FloorCause::Expired), Some(&previous));
@@ -81,7 +80,7 @@ async fn who_gave_the_floor_back_is_not_told_and_who_lost_it_is() {
     assert_eq!(lost[0]["data"]["reason"], "expired");
     // A snapshot knows no cause: better told twice than not at all.
     apply(&hub, &held(5, &a.connection), Some(FloorCause::Taken), None);
-    assert_eq!(apply(&hub, &free(6), None, None), changed);
+    assert_eq!(apply(&hub, &free(6), None, None), Applied::Changed);
     assert_eq!((a.pushes().len(), b.pushes().len()), (1, 2));
 }
 
@@ -155,4 +154,45 @@ async fn a_channel_is_forgotten_when_nobody_is_interested_any_more() {
     assert!(hub.forget_if_idle(&channel()) && !hub.forget_if_idle(&channel()));
     assert!(hub.watched().is_empty());
     assert_eq!(apply(&hub, &free(1), None, None), Applied::Nothing);
+}
+
+/// A floor whose lease ends in this time.
+fn held_for(epoch: u64, connection: &ConnectionId, left: Duration) -> Floor {
+    let mut floor = held(epoch, connection);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time");
+    let until = u64::try_from((now + left).as_millis()).expect("a time");
+    floor.holder.as_mut().expect("held").lease_until_ms = until;
+    floor
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_has_lost_a_talk_frees_the_display_when_the_lease_is_over() {
+    let (hub, _idle) = Hub::new();
+    let mut a = Member::enter(&hub, "a");
+    apply(&hub, &free(1), None, None);
+    apply(&hub, &held_for(10, &"speaker".into(), Duration::from_secs(15)), Some(FloorCause::Taken), None);
+    a.pushes();
+    // A snapshot that was read before the talk began comes late.
+    assert_eq!(apply(&hub, &free(5), None, None), Applied::Nothing);
+    tokio::time::advance(Duration::from_secs(16)).await;
+    assert_eq!(apply(&hub, &free(5), Some(FloorCause::Released), None), Applied::Nothing, "events keep their order");
+    assert_eq!(apply(&hub, &held(6, &"other".into()), None, None), Applied::Nothing);
+    assert_eq!(apply(&hub, &free(5), None, None), Applied::Corrected);
+    let pushes = a.pushes();
+    assert_eq!((pushes.len(), &pushes[0]["data"]["isBusy"]), (1, &false.into()));
+    assert_eq!((&pushes[0]["data"]["epoch"], &pushes[0]["data"]["reason"]), (&11.into(), &"expired".into()));
+    assert_eq!(hub.next_lease(), None);
+    assert_eq!(apply(&hub, &free(5), None, None), Applied::Nothing);
+    // The next talk, by the time that has passed, is newer than all of it.
+    assert_eq!(apply(&hub, &held(16_000, &"other".into()), Some(FloorCause::Taken), None), Applied::Changed);
+}
+
+#[tokio::test]
+async fn who_joins_again_over_another_socket_is_told_there() {
+    let (hub, _idle) = Hub::new();
+    let mut before = Member::enter(&hub, "a");
+    let mut after = Member::enter(&hub, "a");
+    apply(&hub, &free(1), None, None);
+    apply(&hub, &held(2, &"speaker".into()), Some(FloorCause::Taken), None);
+    assert_eq!((before.pushes().len(), after.pushes().len()), (0, 1));
 }

@@ -23,7 +23,10 @@ impl CloseConsumer {
             connection_id: session.connection().to_string(),
             consumer_id: self.consumer.clone(),
         };
-        let closed = session.gateway().media.call(|mut node| async move { node.close_consumer(request).await });
+        let closed = session.ask_media_nodes(|mut node| {
+            let request = request.clone();
+            async move { node.close_consumer(request).await }
+        });
         closed.await.map_err(|status| match status.code() {
             Code::NotFound => Refusal::ConsumerNotFound(self.consumer),
             _ => status.into(),

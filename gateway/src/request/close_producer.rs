@@ -23,7 +23,10 @@ impl CloseProducer {
             connection_id: session.connection().to_string(),
             producer_id: self.producer.clone(),
         };
-        let closed = session.gateway().media.call(|mut node| async move { node.close_producer(request).await });
+        let closed = session.ask_media_nodes(|mut node| {
+            let request = request.clone();
+            async move { node.close_producer(request).await }
+        });
         closed.await.map_err(|status| match status.code() {
             Code::NotFound => Refusal::ProducerNotFound(self.producer),
             _ => status.into(),

@@ -23,14 +23,14 @@ impl ConnectTransport {
     }
 
     pub(super) async fn apply(self, session: &mut Session, reply: &Reply) -> Result<(), Refusal> {
-        session.transports().check(&self.transport)?;
+        let node = session.transports().node_of(&self.transport)?;
         let request = ConnectTransportRequest {
             connection_id: session.connection().to_string(),
             transport_id: self.transport.clone(),
             dtls_role: self.role.into(),
             dtls_fingerprints: self.fingerprints,
         };
-        let connected = session.gateway().media.call(|mut node| async move { node.connect_transport(request).await });
+        let connected = node.call(|mut node| async move { node.connect_transport(request).await });
         connected.await.map_err(|status| match status.code() {
             Code::NotFound => Refusal::TransportNotFound(self.transport),
             _ => status.into(),

@@ -38,7 +38,7 @@ impl Consume {
         let channel = session.member_of(&self.channel)?;
         let producer_id = node_producer(&channel, &self.producer)?;
         let is_floor_output = producer_id.is_empty();
-        let transport_id = session.transports().receiving(self.transport.as_deref(), &channel)?;
+        let (transport_id, node) = session.transports().receiving(self.transport.as_deref(), &channel)?;
         let request = ConsumeRequest {
             connection_id: session.connection().to_string(),
             transport_id,
@@ -47,7 +47,7 @@ impl Consume {
             producer_id,
             rtp_capabilities: Some(self.rtp_capabilities),
         };
-        let consumed = session.gateway().media.call(|mut node| async move { node.consume(request).await });
+        let consumed = node.call(|mut node| async move { node.consume(request).await });
         let consumed = match consumed.await {
             Ok(consumed) => consumed,
             // A floor output is always there: what is gone is the transport.

@@ -1,4 +1,4 @@
-//! `create-transport {channelId, direction}`: open a transport at the media node.
+//! `create-transport {channelId, direction}`: open a transport at the connection's media node.
 
 use voiceping_proto::media::v1::{CreateTransportRequest, Direction};
 
@@ -28,14 +28,14 @@ impl CreateTransport {
         let channel = session.member_of(&self.channel)?;
         let joined = session.joined_count();
         session.transports().check_limit(joined)?;
+        let node = session.place(&channel)?;
         let request = CreateTransportRequest {
             gateway_id: session.gateway().id.clone(),
             connection_id: session.connection().to_string(),
             direction: self.direction.into(),
         };
-        let transport =
-            session.gateway().media.call(|mut node| async move { node.create_transport(request).await }).await?;
-        session.transports().add(&transport.transport_id, self.direction, &channel);
+        let transport = node.call(|mut node| async move { node.create_transport(request).await }).await?;
+        session.transports().add(&transport.transport_id, self.direction, &node, Some(&channel));
         reply.success(json::transport(transport));
         session.begin_late_entry(&channel, self.direction);
         Ok(())

@@ -5,6 +5,7 @@ use voiceping_state::{ChannelId, Floor, State};
 
 use crate::bus;
 use crate::error::Refusal;
+use crate::floors;
 use crate::message::{Data, Reply};
 use crate::session::Session;
 use crate::state::within;
@@ -36,6 +37,11 @@ impl JoinChannel {
                 return Err(refusal);
             }
         };
+        let node = session.node().filter(|_| !session.has_joined(&channel)).cloned();
+        if let (Some(node), Some(known)) = (node, gateway.hub.known(&channel)) {
+            // A client that came from another gateway goes on talking.
+            floors::adopt(&gateway, &channel, session.owner(), &known.floor, &node).await;
+        }
         gateway.hub.enter(&channel, session.connection(), session.outbox(), roster, |floor, users| {
             reply.success(joined(&channel, floor, users));
         });

@@ -25,10 +25,10 @@ impl LeaveChannel {
     }
 
     async fn leave(&self, session: &mut Session) -> Result<(), Refusal> {
-        let (gateway, owner) = (session.gateway().clone(), session.owner().clone());
+        let (gateway, owner, nodes) = (session.gateway().clone(), session.owner().clone(), session.media_nodes());
         let (left, ()) = tokio::join!(
             cleanup::leave(&gateway, &self.channel, &owner, Leaving::Left),
-            cleanup::close_media(&gateway, &owner.connection, Some(&self.channel)),
+            cleanup::close_media(&gateway, &nodes, &owner, Some(&self.channel)),
         );
         // A member whom the state would not let go may try again.
         left?;

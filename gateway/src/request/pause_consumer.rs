@@ -25,7 +25,10 @@ impl PauseConsumer {
             consumer_id: self.consumer.clone(),
             paused: self.paused,
         };
-        let paused = session.gateway().media.call(|mut node| async move { node.pause_consumer(request).await });
+        let paused = session.ask_media_nodes(|mut node| {
+            let request = request.clone();
+            async move { node.pause_consumer(request).await }
+        });
         paused.await.map_err(|status| match status.code() {
             Code::NotFound => Refusal::ConsumerNotFound(self.consumer),
             _ => status.into(),

@@ -6,6 +6,7 @@ use tonic::Code;
 use voiceping_proto::media::v1::{ProduceRequest, RtpParameters};
 
 use crate::error::Refusal;
+use crate::floors;
 use crate::media::json::rtp_parameters;
 use crate::message::{Data, Reply};
 use crate::session::Session;
@@ -31,19 +32,21 @@ impl Produce {
     }
 
     pub(super) async fn apply(self, session: &mut Session, reply: &Reply) -> Result<(), Refusal> {
-        session.member_of(&self.channel)?;
-        session.transports().check_sends(&self.transport)?;
+        let channel = session.member_of(&self.channel)?;
+        let node = session.transports().sending(&self.transport)?;
         let request = ProduceRequest {
             connection_id: session.connection().to_string(),
             transport_id: self.transport.clone(),
             channel_id: self.channel,
             rtp_parameters: Some(self.rtp_parameters),
         };
-        let produced = session.gateway().media.call(|mut node| async move { node.produce(request).await });
+        let produced = node.call(|mut node| async move { node.produce(request).await });
         let produced = produced.await.map_err(|status| match status.code() {
             Code::NotFound => Refusal::TransportNotFound(self.transport),
             _ => status.into(),
         })?;
+        // A client that has moved to another node in its talk is heard from there.
+        floors::follow_to(session.gateway(), &channel, session.owner(), &node).await;
         reply.success(json!({"id": produced.producer_id}));
         Ok(())
     }

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 use tonic::Code;
 use voiceping_proto::media::v1::GetFloorActivityRequest;
+use voiceping_rpc::is_refused;
 use voiceping_state::{ChannelId, Floor, FloorCause, Holder, State, StateError, Taken};
 
 use crate::error::Refusal;
+use crate::floors::{self, Ended};
+use crate::gate;
 use crate::message::{Data, Reply};
 use crate::session::Session;
 use crate::state::within;
@@ -52,25 +56,29 @@ impl PttStart {
     }
 }
 
-async fn press(session: &Session, channel: &ChannelId) -> Result<Floor, Denied> {
+async fn press(session: &mut Session, channel: &ChannelId) -> Result<Floor, Denied> {
+    let node = session.place(channel).map_err(Denied::Failed)?;
     let (gateway, owner) = (session.gateway(), session.owner());
+    finish_last_talk(session, channel).await?;
+    let mut asked = Instant::now();
     let mut taken = take(session, channel, None).await?;
     if let Taken::Busy(floor) = &taken
         && let Some(holder) = &floor.holder
         && holder.owner.user == owner.user
         && is_silent(session, channel, floor.epoch, holder).await
+        // Before the state gives the floor to somebody else, nobody speaks.
+        && gate::close_everywhere(&gateway.nodes.all(), channel, floor.epoch).await
     {
+        asked = Instant::now();
         taken = take(session, channel, Some(floor.epoch)).await?;
     }
     let floor = match taken {
         Taken::Granted { floor, .. } => floor,
         Taken::Busy(floor) => return Err(Denied::Busy(floor)),
     };
-    // Known before the gate opens: from now on the lease is renewed and the media is waited for.
-    gateway.floors.granted(channel, owner, floor.epoch);
-    if let Err(status) = gateway.gate.open(channel, floor.epoch, owner).await {
-        tracing::warn!(%channel, %status, "a grant was given back: the media node did not take it");
-        give_back(session, channel, floor.epoch).await;
+    if let Err(status) = floors::begin(gateway, channel, owner, floor.epoch, asked, &node).await {
+        tracing::warn!(%channel, node = %node.id(), %status, "a grant is given back: the media node did not take it");
+        floors::end(gateway, channel, owner, FloorCause::NodeFailed).await;
         return Err(Denied::Failed(Refusal::MediaUnavailable));
     }
     if !gateway.floors.holds(channel, &owner.connection, floor.epoch) {
@@ -79,6 +87,20 @@ async fn press(session: &Session, channel: &ChannelId) -> Result<Floor, Denied> 
         return Err(Denied::Busy(known));
     }
     Ok(floor)
+}
+
+/// A talk that is ending still, because somebody did not answer, ends before another begins: its gate cannot be opened
+/// again.
+async fn finish_last_talk(session: &Session, channel: &ChannelId) -> Result<(), Denied> {
+    let (gateway, owner) = (session.gateway(), session.owner());
+    if !gateway.floors.is_ending(channel, owner) {
+        return Ok(());
+    }
+    match floors::end(gateway, channel, owner, FloorCause::Released).await {
+        Ended::Nothing | Ended::Freed(_) => Ok(()),
+        Ended::GateUntil(_) => Err(Denied::Failed(Refusal::MediaUnavailable)),
+        Ended::StateAway(error) => Err(error.into()),
+    }
 }
 
 async fn take(session: &Session, channel: &ChannelId, take_over: Option<u64>) -> Result<Taken, StateError> {
@@ -91,20 +113,31 @@ async fn take(session: &Session, channel: &ChannelId, take_over: Option<u64>) ->
     taken
 }
 
-/// Has the holder sent nothing for long enough?
+/// Has the holder sent nothing for long enough? It may be on any node; each says what it has heard.
 async fn is_silent(session: &Session, channel: &ChannelId, epoch: u64, holder: &Holder) -> bool {
     if holder.owner.connection == *session.connection() {
         return false;
     }
-    let request = GetFloorActivityRequest { channel_id: channel.to_string() };
-    let activity = session.gateway().media.call(|mut node| async move { node.get_floor_activity(request).await });
-    let silent_for = match activity.await {
-        Ok(activity) if activity.epoch == epoch => activity.silent_for_ms.map(Duration::from_millis),
-        Ok(activity) if activity.epoch < epoch => None,
-        Err(status) if status.code() == Code::NotFound => None,
-        // The floor has moved on, or the node does not know: the holder has the benefit of the doubt.
-        Ok(_) | Err(_) => return false,
-    };
+    let heard = join_all(session.gateway().nodes.all().into_iter().map(|node| async move {
+        let request = GetFloorActivityRequest { channel_id: channel.to_string() };
+        node.call(|mut node| async move { node.get_floor_activity(request).await }).await
+    }));
+    let mut silent_for = None;
+    for answer in heard.await {
+        match answer {
+            Ok(activity) if activity.epoch == epoch => {
+                let here = activity.silent_for_ms.map(Duration::from_millis);
+                silent_for = match (silent_for, here) {
+                    (Some(least), Some(here)) => Some(here.min(least)),
+                    (least, here) => least.or(here),
+                };
+            }
+            Ok(activity) if activity.epoch < epoch => {}
+            Err(status) if status.code() == Code::NotFound || is_refused(&status) => {}
+            // The floor has moved on, or a node does not know: the holder has the benefit of the doubt.
+            Ok(_) | Err(_) => return false,
+        }
+    }
     // Without a packet, its silence counts from when it took the floor, by our own clock.
     silent_for.or_else(|| held_for(session, channel, epoch)).is_some_and(|time| time >= TAKE_OVER_AFTER)
 }
@@ -112,20 +145,6 @@ async fn is_silent(session: &Session, channel: &ChannelId, epoch: u64, holder: &
 fn held_for(session: &Session, channel: &ChannelId, epoch: u64) -> Option<Duration> {
     let known = session.gateway().hub.known(channel)?;
     (known.floor.epoch == epoch).then(|| Instant::now().saturating_duration_since(known.since))
-}
-
-async fn give_back(session: &Session, channel: &ChannelId, epoch: u64) {
-    let (gateway, owner) = (session.gateway(), session.owner());
-    let release = gateway.store.release_floor(channel, owner, Some(epoch), FloorCause::NodeFailed);
-    match within(release).await {
-        Ok((floor, freed)) => {
-            gateway.floors.released(channel, &owner.connection);
-            if freed {
-                gateway.gate.close(channel, floor.epoch);
-            }
-        }
-        Err(_) => gateway.floors.release_later(channel, owner, FloorCause::NodeFailed),
-    }
 }
 
 fn deny(reply: &Reply, channel: &ChannelId, denied: Denied) {

@@ -1,12 +1,12 @@
 //! `ptt-stop {channelId}`: give the floor back. Never an error: from who does not hold it, it changes nothing.
 
 use serde_json::json;
-use voiceping_state::{ChannelId, Floor, FloorCause, State};
+use voiceping_state::{ChannelId, Floor, FloorCause};
 
 use crate::error::Refusal;
+use crate::floors::{self, Ended};
 use crate::message::{Data, Reply};
 use crate::session::Session;
-use crate::state::within;
 use crate::view;
 
 pub(super) struct PttStop {
@@ -32,22 +32,19 @@ impl PttStop {
 
 async fn release(session: &Session, channel: &ChannelId) -> Floor {
     let (gateway, owner) = (session.gateway(), session.owner());
-    match within(gateway.store.release_floor(channel, owner, None, FloorCause::Released)).await {
-        Ok((floor, freed)) => {
-            gateway.floors.released(channel, &owner.connection);
-            if freed {
-                // The bus brings it too, but in a cluster only after a while.
-                gateway.gate.close(channel, floor.epoch);
-            }
-            floor
-        }
-        Err(error) => {
-            tracing::warn!(%channel, %error, "a floor could not be given back yet");
-            gateway.floors.release_later(channel, owner, FloorCause::Released);
-            // To this client it is free.
-            let known = gateway.hub.known(channel).map(|known| known.floor).unwrap_or_default();
-            let own = known.holder.as_ref().is_some_and(|holder| holder.owner.connection == owner.connection);
-            if own { Floor { holder: None, ..known } } else { known }
-        }
-    }
+    let why = match floors::end(gateway, channel, owner, FloorCause::Released).await {
+        Ended::Freed(floor) => return floor,
+        Ended::Nothing => return known(session, channel),
+        Ended::GateUntil(_) => "the media node did not close its gate".to_owned(),
+        Ended::StateAway(error) => error.to_string(),
+    };
+    tracing::warn!(%channel, why, "a floor could not be given back yet");
+    let known = known(session, channel);
+    // To this client it is free.
+    let own = known.holder.as_ref().is_some_and(|holder| holder.owner.connection == owner.connection);
+    if own { Floor { holder: None, ..known } } else { known }
+}
+
+fn known(session: &Session, channel: &ChannelId) -> Floor {
+    session.gateway().hub.known(channel).map(|known| known.floor).unwrap_or_default()
 }

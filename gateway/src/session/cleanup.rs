@@ -1,18 +1,22 @@
-//! What is to be done when a connection has ended or left a channel: its media, its membership, its floor.
+//! What is to be done when a connection has ended or left a channel: its media, its talk, its membership.
 //!
-//! Each step on its own, tried again when it fails, so that one failure skips nothing. Started by the end of a session,
-//! and used by `leave-channel`.
+//! Each step on its own, tried again when it fails, so that one failure skips nothing. But the membership, which frees the
+//! floor too, ends only when the talk's gate is sure to be closed. Started by the end of a session, and used by
+//! `leave-channel`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use voiceping_proto::media::v1::CloseConnectionRequest;
-use voiceping_state::{ChannelId, ConnectionId, FloorCause, Leaving, Owner, State, StateError};
+use voiceping_state::{ChannelId, FloorCause, Leaving, Owner, State, StateError};
 
+use crate::floors;
 use crate::hub::Interest;
+use crate::nodes::NodeHandle;
 use crate::shared::Shared;
 use crate::state::within;
 
@@ -20,7 +24,12 @@ use crate::state::within;
 const CONCURRENCY: usize = 8;
 
 /// Cleans up after a connection.
-pub(super) async fn clean_up(gateway: Arc<Shared>, owner: Owner, joined: HashMap<ChannelId, Interest>) {
+pub(super) async fn clean_up(
+    gateway: Arc<Shared>,
+    owner: Owner,
+    joined: HashMap<ChannelId, Interest>,
+    nodes: Vec<Arc<NodeHandle>>,
+) {
     // Nothing is pushed to it any more, before anything that could wait.
     for channel in joined.keys() {
         gateway.hub.exit(channel, &owner.connection);
@@ -34,7 +43,7 @@ pub(super) async fn clean_up(gateway: Arc<Shared>, owner: Owner, joined: HashMap
             drop(interest);
         }
     });
-    tokio::join!(close_media(&gateway, &owner.connection, None), channels);
+    tokio::join!(close_media(&gateway, &nodes, &owner, None), channels);
 }
 
 /// Ends a membership and, first, the talk of the connection on the channel.
@@ -44,30 +53,33 @@ pub(crate) async fn leave(
     owner: &Owner,
     leaving: Leaving,
 ) -> Result<(), StateError> {
-    if gateway.floors.released(channel, &owner.connection) {
-        // The end of the membership frees the floor too, but does not tell the epoch, and when this was the channel's
-        // last member here the bus may not either.
-        let release = gateway.store.release_floor(channel, owner, None, FloorCause::Left);
-        if let Ok((floor, true)) = within(release).await {
-            gateway.gate.close(channel, floor.epoch);
-        }
-    }
+    floors::end_surely(gateway, channel, owner, FloorCause::Left).await;
     (|| within(gateway.store.leave(channel, owner, leaving))).retry(retries()).await.map(drop)
 }
 
-/// Closes what the connection has on a channel or, without one, all of its media.
-pub(crate) async fn close_media(gateway: &Shared, connection: &ConnectionId, channel: Option<&ChannelId>) {
-    let close = || {
+/// Closes what the connection has on a channel or, without one, all of its media. Another gateway that has taken the
+/// connection over keeps it.
+pub(crate) async fn close_media(
+    gateway: &Shared,
+    nodes: &[Arc<NodeHandle>],
+    owner: &Owner,
+    channel: Option<&ChannelId>,
+) {
+    let close = |node: &Arc<NodeHandle>| {
         let request = CloseConnectionRequest {
-            connection_id: connection.to_string(),
+            connection_id: owner.connection.to_string(),
             channel_id: channel.map(ChannelId::to_string).unwrap_or_default(),
-            ..Default::default()
+            gateway_id: gateway.id.clone(),
         };
-        gateway.media.call(|mut node| async move { node.close_connection(request).await })
+        let node = Arc::clone(node);
+        async move { node.call(|mut node| async move { node.close_connection(request).await }).await }
     };
-    if let Err(status) = close.retry(retries()).await {
-        tracing::warn!(%status, "media that nobody needs is left to the ICE timeout");
-    }
+    join_all(nodes.iter().filter(|node| !node.is_gone()).map(|node| async move {
+        if let Err(status) = (|| close(node)).retry(retries()).await {
+            tracing::warn!(%status, "media that nobody needs is left to the ICE timeout");
+        }
+    }))
+    .await;
 }
 
 /// A short while; then the lease and the ICE timeout do the same.

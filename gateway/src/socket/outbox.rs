@@ -44,26 +44,39 @@ pub(crate) enum Close {
     Expired,
     /// This gateway shuts down.
     Drain,
+    /// The client has said goodbye itself.
+    Left,
+    /// Its media node ends, and it is a client that cannot move.
+    MediaMoved,
+    /// The client has resumed its session over another socket.
+    Superseded,
 }
 
 impl Close {
     /// The frame that says so, where there may be somebody to read it. Never 1000: existing clients would not reconnect.
     pub(crate) fn frame(self) -> Option<CloseFrame> {
         let (code, reason) = match self {
-            Self::Gone | Self::Dead => return None,
+            Self::Gone | Self::Dead | Self::Left => return None,
             Self::Protocol => (1002, "Protocol error"),
             Self::Binary => (1003, "Text frames only"),
             Self::TooBig => (1009, "Message too big"),
             Self::Drain => (1012, "Service restart"),
+            Self::MediaMoved => (1012, "Media restart"),
             Self::TooSlow => (1013, "Too slow"),
             Self::Expired => (4001, "Token expired"),
+            Self::Superseded => (4002, "Resumed elsewhere"),
         };
         Some(CloseFrame { code, reason: reason.into() })
     }
 
     /// May the queue still be written before the frame?
     pub(crate) fn is_orderly(self) -> bool {
-        !matches!(self, Self::Gone | Self::Dead | Self::TooSlow)
+        !matches!(self, Self::Gone | Self::Dead | Self::Left | Self::TooSlow)
+    }
+
+    /// May a client of ours come back and go on? Not if it left, or if we would not have it any more.
+    pub(crate) fn is_resumable(self) -> bool {
+        matches!(self, Self::Gone | Self::Dead | Self::TooSlow | Self::Superseded | Self::Drain)
     }
 }
 
@@ -93,6 +106,11 @@ impl Outbox {
         *self.closing.why.get().expect("it is set before the token is cancelled")
     }
 
+    /// Does it lead to the same socket?
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.closing, &other.closing)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closing.started.is_cancelled()
     }
@@ -116,7 +134,8 @@ mod tests {
 
     #[test]
     fn no_close_code_keeps_existing_clients_from_reconnecting() {
-        for close in [Close::TooSlow, Close::TooBig, Close::Binary, Close::Protocol, Close::Expired, Close::Drain] {
+        let closes = [Close::TooSlow, Close::TooBig, Close::Binary, Close::Protocol, Close::Expired, Close::Drain];
+        for close in closes.into_iter().chain([Close::MediaMoved, Close::Superseded]) {
             assert_ne!(close.frame().expect("a frame").code, 1000);
         }
     }

@@ -16,17 +16,53 @@ pub(crate) struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     unread: Vec<Value>,
     requests: usize,
+    ticket: Option<String>,
 }
 
 impl Client {
     pub(crate) async fn connect(url: &str) -> Self {
         let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("connects");
-        Self { socket, unread: Vec::new(), requests: 0 }
+        Self { socket, unread: Vec::new(), requests: 0, ticket: None }
     }
 
     pub(crate) async fn join(&mut self, channel: &str) {
         let joined = self.request("join-channel", json!({"channelId": channel})).await;
         assert_eq!(joined["data"]["channelId"], channel, "{joined}");
+    }
+
+    /// `session`: its data, with the newest ticket kept.
+    pub(crate) async fn begin_session(&mut self, ticket: Option<&str>) -> Value {
+        let session = self.ok("session", json!({"ticket": ticket})).await;
+        assert!(session["ticket"].is_string() && session["expiresIn"].is_u64(), "{session}");
+        self.ticket = session["ticket"].as_str().map(str::to_owned);
+        session
+    }
+
+    /// The newest ticket that has come.
+    pub(crate) async fn ticket(&mut self) -> String {
+        // What was pushed before this answer is here.
+        self.request("ping", json!({})).await;
+        let is_ticket = |message: &&Value| message["type"] == "session" && message["id"].is_null();
+        let newest = self.unread.iter().rev().find(is_ticket).and_then(|push| push["data"]["ticket"].as_str());
+        newest.map(str::to_owned).or_else(|| self.ticket.clone()).expect("it has begun a session")
+    }
+
+    /// A request that succeeds.
+    pub(crate) async fn ok(&mut self, kind: &str, data: Value) -> Value {
+        let mut answer = self.request(kind, data).await;
+        assert!(answer["type"] == kind && answer["error"].is_null(), "{answer}");
+        answer["data"].take()
+    }
+
+    /// Holds the floor from now on; answers its epoch.
+    pub(crate) async fn press(&mut self, channel: &str) -> u64 {
+        let granted = self.ok("ptt-start", json!({"channelId": channel})).await;
+        assert_eq!(granted["success"], true, "{granted}");
+        granted["state"]["epoch"].as_u64().expect("an epoch")
+    }
+
+    pub(crate) async fn release(&mut self, channel: &str) -> Value {
+        self.ok("ptt-stop", json!({"channelId": channel})).await["state"].take()
     }
 
     pub(crate) async fn request(&mut self, kind: &str, data: Value) -> Value {
