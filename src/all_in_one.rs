@@ -4,14 +4,17 @@
 //! cluster, only without a network in between. Nothing survives the process.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use voiceping_gateway::{AuthConfig, Dependencies, Gateway, Keys, media_client, random_secret};
-use voiceping_media_node::MediaNode;
-use voiceping_state::{FloorRules, Memory, Store, memory};
+use voiceping_media_node::{ClusterConfig, MediaNode};
+use voiceping_state::{Memory, Node, Store};
 use voiceping_telemetry::LogArgs;
+
+use crate::floor::FloorArgs;
+use crate::serve;
 
 /// Settings of the all-in-one.
 #[derive(Debug, Clone, clap::Args)]
@@ -42,51 +45,14 @@ pub struct Args {
     pub log: LogArgs,
 }
 
-/// Rules of the floor.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Floor")]
-pub struct FloorArgs {
-    /// Time that a floor outlives the last sign of its holder's gateway
-    #[arg(long, env = "VOICEPING_FLOOR_LEASE", value_name = "TIME", default_value = "10s", value_parser = lease)]
-    pub floor_lease: Duration,
-
-    /// Longest talk; without it a talk may be as long as it likes
-    #[arg(long, env = "VOICEPING_TALK_LIMIT", value_name = "TIME", value_parser = lease)]
-    pub talk_limit: Option<Duration>,
-
-    /// Users on one channel; without it as many as there are
-    #[arg(long, env = "VOICEPING_MAX_USERS", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_users: Option<u32>,
-}
-
-/// A second is the least that renewals and a busy machine get along with.
-fn lease(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time < Duration::from_secs(1) => Err("it must be at least 1s".into()),
-        Ok(time) => Ok(time),
-        Err(error) => Err(format!("{error}; write it like 10s or 2m")),
-    }
-}
-
-/// Starts the log, runs until a signal to stop, drains.
+/// Runs until a signal to stop, then drains.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    voiceping_telemetry::init(&args.log)?;
-    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
-    runtime.block_on(async {
-        let shutdown = CancellationToken::new();
-        let signal = tokio::spawn(stop_at_signal(shutdown.clone()));
+    let log = args.log.clone();
+    serve::run(&log, async |shutdown| {
         let stack = AllInOne::bind(args)?;
         tracing::info!("VoicePing is at {}", stack.url());
-        let outcome = stack.run(shutdown).await;
-        signal.abort();
-        outcome
+        stack.run(shutdown).await
     })
-}
-
-async fn stop_at_signal(shutdown: CancellationToken) {
-    let signal = voiceping_telemetry::shutdown_signal().await;
-    tracing::info!(signal, "shutting down");
-    shutdown.cancel();
 }
 
 /// The whole stack, with its ports bound.
@@ -94,6 +60,7 @@ async fn stop_at_signal(shutdown: CancellationToken) {
 pub struct AllInOne {
     gateway: Gateway,
     media_node: MediaNode,
+    store: Store,
 }
 
 impl AllInOne {
@@ -107,18 +74,15 @@ impl AllInOne {
                 (Keys::hs256(&random_secret(), auth.jwt_issuer, auth.jwt_audience), true)
             }
         };
-        let rules = FloorRules { lease: floor.floor_lease, talk_limit: floor.talk_limit };
-        let limits = memory::Limits { users_per_channel: floor.max_users.map(|users| users as usize) };
+        let (rules, limits) = (floor.rules(), floor.limits());
+        let store = Store::Memory(Memory::new(rules, limits));
         let media_node = MediaNode::bind(media).context("the media node cannot start")?;
-        let dependencies = Dependencies {
-            store: Store::Memory(Memory::new(rules, limits)),
-            floor_lease: rules.lease,
-            media: media_client(media_node.service()),
-            keys,
-            dev_sign_in,
-        };
+        // The registry has one node, and its address is this process.
+        let client = media_client(media_node.service());
+        let dial = Arc::new(move |_: &Node| Ok(client.clone()));
+        let dependencies = Dependencies { store: store.clone(), rules, dial, keys, dev_sign_in };
         let gateway = Gateway::bind(gateway, dependencies).context("the gateway cannot start")?;
-        Ok(Self { gateway, media_node })
+        Ok(Self { gateway, media_node, store })
     }
 
     /// Where the page and `/ws` are.
@@ -142,9 +106,11 @@ impl AllInOne {
 
     /// Serves until `shutdown`, then ends in order: clients and their talks first, the media under them last.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let outcome = self.gateway.run(shutdown).await;
-        self.media_node.shutdown().await;
-        tracing::info!("ended");
+        let Self { gateway, media_node, store } = self;
+        let no_others = Arc::new(|address: &str| anyhow::bail!("{address}: a node alone calls nobody"));
+        media_node.join(ClusterConfig::default(), store, "in-process".into(), no_others).await?;
+        let outcome = gateway.run(shutdown).await;
+        media_node.shutdown().await;
         outcome
     }
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{all_in_one, token};
+use crate::{all_in_one, gateway, media_node, token};
 
 /// VoicePing: push-to-talk voice for large teams. One speaks, everybody on the channel hears.
 ///
@@ -20,6 +20,12 @@ pub struct Cli {
 /// What to do instead of running everything.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Run one of a cluster's gateways: signaling over WebSockets, the shared state on Redis
+    Gateway(Box<gateway::Args>),
+
+    /// Run one of a cluster's media nodes: audio over WebRTC
+    MediaNode(Box<media_node::Args>),
+
     /// Print a signed token, to connect a client by hand or in a test
     Token(token::Args),
 }

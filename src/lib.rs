@@ -5,4 +5,8 @@
 
 pub mod all_in_one;
 pub mod cli;
+pub mod floor;
+pub mod gateway;
+pub mod media_node;
+mod serve;
 pub mod token;

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use voiceping::cli::{Cli, Command};
-use voiceping::{all_in_one, token};
+use voiceping::{all_in_one, gateway, media_node, token};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
+        Some(Command::Gateway(args)) => gateway::run(*args),
+        Some(Command::MediaNode(args)) => media_node::run(*args),
         Some(Command::Token(args)) => token::run(args),
         None => all_in_one::run(cli.all_in_one),
     };

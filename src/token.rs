@@ -68,7 +68,7 @@ mod tests {
         let arguments = ["voiceping", "token", "--user", "alice"].iter().chain(arguments);
         match Cli::try_parse_from(arguments)?.command {
             Some(Command::Token(args)) => sign(args),
-            None => panic!("the command is token"),
+            _ => panic!("the command is token"),
         }
     }
 

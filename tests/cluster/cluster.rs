@@ -4,9 +4,11 @@
 //! its gateway stands for, and the tests choose who is where. In a [`Network`] each process has a host of its own: the
 //! gateways first, then the media nodes.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use voiceping_rpc::RpcConfig;
 use voiceping_testkit::signaling::Signaling;
 
 use crate::gates;
@@ -44,11 +46,13 @@ pub(crate) struct Cluster {
     /// The all-in-one is one gateway.
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) media_nodes: Vec<Running>,
+    /// When a media node was found ended, by its number.
+    ended_at_us: HashMap<usize, u64>,
     pub(crate) network: Option<Network>,
     redis: Option<Redis>,
     gateway_flags: Vec<String>,
     media_flags: Vec<String>,
-    /// Of media nodes that have been killed.
+    /// Of media nodes that have been replaced.
     logs: Vec<gates::Log>,
     channels: AtomicUsize,
 }
@@ -110,6 +114,7 @@ impl Cluster {
         Self {
             gateways: Vec::new(),
             media_nodes: Vec::new(),
+            ended_at_us: HashMap::new(),
             redis,
             gateway_flags: owned(options.gateway),
             media_flags: owned(options.media),
@@ -140,8 +145,7 @@ impl Cluster {
         // A holder who sends nothing is the business of few tests, and they say so.
         let limited = self.gateway_flags.iter().any(|flag| flag == "--silence-limit");
         let limit: &[&str] = if limited { &[] } else { &["--silence-limit", "60s"] };
-        let process =
-            self.run(number, &[&flags, limit].concat(), &redis, &self.gateway_flags, GATEWAY_READY).await?;
+        let process = self.run(number, &[&flags, limit].concat(), &redis, &self.gateway_flags, GATEWAY_READY).await?;
         ready(process.said()).await?;
         Ok(process)
     }
@@ -171,7 +175,7 @@ impl Cluster {
     }
 
     fn redis_flags(&self) -> Vec<String> {
-        let flags = match &self.redis {
+        match &self.redis {
             Some(Redis::Alone(server)) => vec!["--redis-url".to_owned(), server.url()],
             Some(Redis::Watched(watched)) => {
                 let urls: Vec<String> = watched.sentinels.iter().map(Server::url).collect();
@@ -179,8 +183,7 @@ impl Cluster {
                 master.iter().map(|flag| (*flag).to_owned()).chain([urls.join(",")]).collect()
             }
             None => Vec::new(),
-        };
-        flags
+        }
     }
 
     /// The one server.
@@ -199,18 +202,31 @@ impl Cluster {
         }
     }
 
-    /// Kills a media node, and keeps its log.
     pub(crate) async fn kill_media_node(&mut self, number: usize) -> Result<()> {
-        let node = &mut self.media_nodes[number];
-        node.kill().await?;
-        self.logs.push(gates::Log { text: node.log(), ended_at_us: Some(gates::now_us()) });
+        self.media_nodes[number].kill().await?;
+        self.ended_at_us.insert(number, gates::now_us());
+        Ok(())
+    }
+
+    /// Tells a media node to end, and waits until it has.
+    pub(crate) async fn drain_media_node(&mut self, number: usize) -> Result<()> {
+        self.media_nodes[number].signal("TERM").await?;
+        let status = self.media_nodes[number].ended().await?;
+        self.ended_at_us.insert(number, gates::now_us());
+        ensure!(status.success(), "it ends in order: {status}: {}", self.media_nodes[number].log());
         Ok(())
     }
 
     /// Puts a new process in the place of a media node that has ended.
     pub(crate) async fn replace_media_node(&mut self, number: usize) -> Result<()> {
+        self.logs.push(self.log(number));
+        self.ended_at_us.remove(&number);
         self.media_nodes[number] = self.start_media_node(number, self.gateways.len() + number).await?;
         Ok(())
+    }
+
+    fn log(&self, number: usize) -> gates::Log {
+        gates::Log { text: self.media_nodes[number].log(), ended_at_us: self.ended_at_us.get(&number).copied() }
     }
 
     /// Puts a new process in the place of a gateway that has ended, at its address.
@@ -222,8 +238,8 @@ impl Cluster {
 
     /// Checks that no two gates of a channel were open at a time, in all that the media nodes have logged.
     pub(crate) fn assert_one_speaker(&self) -> Result<usize> {
-        let running = self.media_nodes.iter().map(|node| gates::Log { text: node.log(), ended_at_us: None });
-        let logs: Vec<gates::Log> = self.logs.iter().cloned().chain(running).collect();
+        let present = (0..self.media_nodes.len()).map(|number| self.log(number));
+        let logs: Vec<gates::Log> = self.logs.iter().cloned().chain(present).collect();
         let gates = gates::assert_no_overlap(&logs)?;
         ensure!(gates > 0 || self.media_nodes.is_empty(), "a run without a talk shows nothing");
         Ok(gates)
@@ -238,6 +254,17 @@ impl Cluster {
     pub(crate) async fn socket(&self, gateway: usize, user: &str, channel: &str) -> Result<Signaling> {
         let gateway = &self.gateways[gateway % self.gateways.len()];
         Signaling::connect(&format!("ws://{}/ws", gateway.address), &token(user, &[channel])).await
+    }
+}
+
+/// How a test calls the processes of the cluster itself.
+pub(crate) fn rpc_config(secret: &str) -> RpcConfig {
+    RpcConfig {
+        grpc_tls_cert: None,
+        grpc_tls_key: None,
+        grpc_tls_ca: None,
+        grpc_tls_name: String::new(),
+        cluster_secret: Some(secret.into()),
     }
 }
 

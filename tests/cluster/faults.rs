@@ -1,14 +1,16 @@
 //! Faults of real processes, in the middle of a talk.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
+use voiceping_testkit::soon;
 use voiceping_testkit::voice::Heard;
 
 use crate::cluster::{Cluster, Options};
 use crate::phone::{hears_of, hears_of_the_end, join, press, release};
-use crate::user::{User, user_name};
+use crate::user::{User, until_speaks, user_name};
 
 /// Short, so that the tests are; the shortest that a busy machine gets along with.
 const LEASE: &str = "4s";
@@ -100,7 +102,10 @@ async fn a_media_node_is_killed() -> Result<()> {
     again.hear_of(1).await?;
     println!("heard again {:?} after the kill", killed.elapsed());
     drop(speaking);
-    ensure!(alice.socket.pushes_until_now().await?.iter().all(|push| push["type"] == "channel-state"), "her talk goes on");
+    ensure!(
+        alice.socket.pushes_until_now().await?.iter().all(|push| push["type"] == "channel-state"),
+        "her talk goes on"
+    );
     Ok(())
 }
 
@@ -135,18 +140,56 @@ async fn redis_is_stopped_for_a_while() -> Result<()> {
     assert_whole(&heard, 1);
     drop(speaking);
     release(&mut alice.socket, &channel).await?;
-    loop {
-        // The connection to Redis comes back in its own time.
-        let answer = bob.socket.request("ptt-start", json!({"channelId": channel})).await?;
-        if answer["type"] == "ptt-start" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await; // a refusal has no event that ends it
-    }
+    press_until_granted(&mut bob, &channel).await?;
     let mut carol = cluster.socket(0, "carol", &channel).await?;
     let joined = join(&mut carol, &channel).await?;
     assert_eq!(joined["userCount"], 3, "presence is right: {joined}");
     Ok(())
+}
+
+/// The Redis master dies and a replica takes over: the talk goes on, and afterwards everything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_fails_over() -> Result<()> {
+    let cluster = Arc::new(Cluster::with(2, 2, Options { watched: true, ..Options::default() }).await?);
+    let channel = cluster.channel();
+    let mut alice = User::listening(&cluster, 0, 1, &channel).await?;
+    let voice = alice.microphone(&channel).await?;
+    let mut bob = User::listening(&cluster, 1, 2, &channel).await?;
+    let epoch = press(&mut alice.socket, &channel).await?["epoch"].as_u64().context("an epoch")?;
+    let speaking = voice.microphone.keep_speaking();
+    let mut heard = bob.hear(20).await?;
+    let watched = Arc::clone(&cluster);
+    let failing = tokio::task::spawn_blocking(move || watched.watched().fail_over());
+    while !failing.is_finished() {
+        heard.extend(bob.hear(25).await?);
+    }
+    failing.await?;
+    // Beyond the lease, which somebody has to renew at the new master.
+    heard.extend(bob.hear(900).await?);
+    assert_whole(&heard, 1);
+    drop(speaking);
+    release(&mut alice.socket, &channel).await?;
+    let state = press_until_granted(&mut bob, &channel).await?;
+    ensure!(state["epoch"].as_u64() > Some(epoch), "epochs only grow: {state}");
+    let mut carol = cluster.socket(0, "carol", &channel).await?;
+    let joined = join(&mut carol, &channel).await?;
+    assert_eq!(joined["userCount"], 3, "presence is right: {joined}");
+    cluster.assert_one_speaker()?;
+    Ok(())
+}
+
+/// The connections to Redis come back in their own time, and a refusal has no event that ends it.
+async fn press_until_granted(user: &mut User, channel: &str) -> Result<Value> {
+    let granted = async {
+        loop {
+            let answer = user.socket.request("ptt-start", json!({"channelId": channel})).await?;
+            if answer["type"] == "ptt-start" {
+                return Ok(answer["data"]["state"].clone());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    soon("a grant", granted).await?
 }
 
 /// The holder's gateway is stopped until its lease has gone to somebody else, and goes on: what it says then is refused.
@@ -167,7 +210,7 @@ async fn a_paused_gateway_comes_back_too_late() -> Result<()> {
     press(&mut bob.socket, &channel).await?;
     cluster.gateways[0].process.signal("CONT").await?;
     // Through the gateway that was stopped she hears that she has lost it, and what is said now.
-    hears_of(&mut alice.socket, &channel, &bob.name).await.or_else(|_| anyhow::bail!("{}", cluster.gateways[0].process.log()))?;
+    until_speaks(&mut alice.socket, Some(&bob.name)).await?;
     bobs_voice.microphone.say(50).await?;
     alice.hear_of(2).await?;
     bob.ear.rest();

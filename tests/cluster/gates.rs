@@ -10,7 +10,6 @@ use serde_json::Value;
 /// Where and how long packets could pass, in microseconds since the Unix epoch.
 #[derive(Debug, Clone)]
 struct Open {
-    node: String,
     epoch: u64,
     from: u64,
     /// When it was closed, or would have closed by itself.
@@ -59,14 +58,15 @@ fn gates(log: &Log) -> Result<Vec<(String, Open)>> {
         let line: Value = serde_json::from_str(line).with_context(|| format!("a line of JSON: {line}"))?;
         let number = |name: &str| line[name].as_u64().with_context(|| format!("{name} in {line}"));
         let channel = line["channel"].as_str().with_context(|| format!("a channel in {line}"))?.to_owned();
-        let node = line["node"].as_str().unwrap_or_default().to_owned();
         match line["kind"].as_str() {
             Some("opened") => {
-                let gate = Open { node, epoch: number("epoch")?, from: number("at_us")?, to: number("until_us")? };
+                let gate = Open { epoch: number("epoch")?, from: number("at_us")?, to: number("until_us")? };
                 let before = open.insert(channel.clone(), gate);
                 ensure!(before.is_none(), "a gate is closed before another is opened: {before:?}, {line}");
             }
-            Some("extended") => open.get_mut(&channel).with_context(|| format!("it is open: {line}"))?.to = number("until_us")?,
+            Some("extended") => {
+                open.get_mut(&channel).with_context(|| format!("it is open: {line}"))?.to = number("until_us")?
+            }
             Some("closed") => {
                 let mut gate = open.remove(&channel).with_context(|| format!("it is open: {line}"))?;
                 gate.to = gate.to.min(number("at_us")?);

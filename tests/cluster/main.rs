@@ -1,10 +1,14 @@
 //! The system as a whole, as its users meet it: scenarios over the all-in-one and over clusters of real processes with a
 //! real Redis between them, and the faults that a cluster must survive.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // seeds and times are told to whoever reads the output
+
+mod chaos;
 mod cluster;
 mod faults;
 mod gates;
 mod network;
+mod partition;
 #[allow(dead_code)] // of the tests of the all-in-one, which use all of it
 #[path = "../stack/phone.rs"]
 mod phone;
@@ -15,4 +19,5 @@ mod scenarios;
 #[allow(dead_code, unreachable_pub)] // of the state's tests
 #[path = "../../state/tests/state/redis/servers.rs"]
 mod servers;
+mod sessions;
 mod user;

@@ -72,7 +72,19 @@ impl Network {
     pub(crate) fn cut(&self, a: Host, b: Host) -> Result<()> {
         for (from, to) in [(a, b), (b, a)] {
             let to = self.address(to);
-            ip(&["-n", &self.hosts[from], "neigh", "replace", &to, "lladdr", NOWHERE, "dev", "eth0", "nud", "permanent"])?;
+            ip(&[
+                "-n",
+                &self.hosts[from],
+                "neigh",
+                "replace",
+                &to,
+                "lladdr",
+                NOWHERE,
+                "dev",
+                "eth0",
+                "nud",
+                "permanent",
+            ])?;
         }
         Ok(())
     }

@@ -158,8 +158,7 @@ async fn every_change_is_told_once_to_everybody_but_the_speaker(cluster: &Cluste
 
 async fn who_is_gone_frees_the_floor(cluster: &Cluster) -> Result<()> {
     let channel = cluster.channel();
-    let (mut alice, mut bob) =
-        (cluster.socket(0, "alice", &channel).await?, cluster.socket(1, "bob", &channel).await?);
+    let (mut alice, mut bob) = (cluster.socket(0, "alice", &channel).await?, cluster.socket(1, "bob", &channel).await?);
     join(&mut bob, &channel).await?;
     join(&mut alice, &channel).await?;
     hears_that(&mut bob, "alice", "user-joined", 2).await?;
@@ -246,7 +245,8 @@ async fn talks_on_two_channels_do_not_mix(cluster: &Cluster) -> Result<()> {
         ensure!(heard.iter().all(|packet| packet.speaker == at as u32), "{heard:?}");
     }
     // Who is on one channel has no part in the other.
-    let refused = listeners[0].socket.refused("consume", json!({"channelId": channels[1], "producerId": "floor:x"})).await;
+    let refused =
+        listeners[0].socket.refused("consume", json!({"channelId": channels[1], "producerId": "floor:x"})).await;
     ensure!(refused.is_ok(), "refused: {refused:?}");
     create_transport(&mut listeners[0].socket, &channels[0], "recv").await?;
     Ok(())

@@ -1,6 +1,6 @@
 //! A member with a device: what our own client is, without the page. It consumes the floor output at the join.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 use voiceping_testkit::DtlsRole;
 use voiceping_testkit::receiver::{Ear, RecvTransport};
@@ -17,7 +17,7 @@ pub(crate) struct User {
     pub(crate) voice: u32,
     pub(crate) socket: Signaling,
     capabilities: Value,
-    recv: Transport<RecvTransport>,
+    _recv: Transport<RecvTransport>,
     pub(crate) ear: Ear,
 }
 
@@ -36,7 +36,7 @@ impl User {
         let capabilities = load_device(&mut socket, channel).await?;
         let mut recv = open_to_receive(&mut socket, channel).await?;
         let ear = recv.consume(&mut socket, channel, &format!("floor:{channel}"), &capabilities).await?;
-        Ok(Self { name, voice, socket, capabilities, recv, ear })
+        Ok(Self { name, voice, socket, capabilities, _recv: recv, ear })
     }
 
     /// Opens a microphone on the channel.
@@ -48,9 +48,9 @@ impl User {
 
     /// Consumes the channel's floor output again, over a new transport.
     pub(crate) async fn listen_again(&mut self, channel: &str) -> Result<()> {
-        self.recv = open_to_receive(&mut self.socket, channel).await?;
-        self.ear =
-            self.recv.consume(&mut self.socket, channel, &format!("floor:{channel}"), &self.capabilities).await?;
+        let mut recv = open_to_receive(&mut self.socket, channel).await?;
+        self.ear = recv.consume(&mut self.socket, channel, &format!("floor:{channel}"), &self.capabilities).await?;
+        self._recv = recv;
         Ok(())
     }
 
@@ -66,6 +66,17 @@ impl User {
             if heard.speaker == voice {
                 return Ok(heard);
             }
+        }
+    }
+}
+
+/// Reads pushes until one says that this user speaks or, without one, that nobody does: what else is told by the way is
+/// not the test's business.
+pub(crate) async fn until_speaks(socket: &mut Signaling, user: Option<&str>) -> Result<Value> {
+    loop {
+        let push = socket.push().await.with_context(|| format!("waiting until {user:?} speaks"))?;
+        if push["type"] == "speaker-changed" && push["data"]["currentSpeaker"].as_str() == user {
+            return Ok(push);
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use voiceping_testkit::signaling::Signaling;
 use voiceping_testkit::soon;
 
@@ -39,6 +40,7 @@ pub(crate) struct Running {
     child: Child,
     said: String,
     log: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
 }
 
 impl Running {
@@ -54,7 +56,7 @@ impl Running {
         let log = Arc::new(Mutex::new(String::new()));
         let said = Arc::clone(&log);
         let (found, rest) = tokio::sync::oneshot::channel();
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             let mut found = Some(found);
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some((_, rest)) = line.split_once(marker)
@@ -70,7 +72,7 @@ impl Running {
         });
         let said = soon("the address in the log", rest).await?;
         let said = said.with_context(|| format!("the process ended: {}", log.lock().expect("no panic")))?;
-        Ok(Self { child, said, log })
+        Ok(Self { child, said, log, reader })
     }
 
     /// What followed the marker, up to the next space.
@@ -91,14 +93,18 @@ impl Running {
         Ok(())
     }
 
-    /// Ends it as a power cut does.
+    /// Ends it as a power cut does. Its log is whole then.
+    #[allow(dead_code)] // the tests of clusters kill
     pub(crate) async fn kill(&mut self) -> Result<()> {
-        Ok(self.child.kill().await?)
+        self.child.kill().await?;
+        Ok((&mut self.reader).await?)
     }
 
-    /// Waits for its end.
+    /// Waits for its end. Its log is whole then.
     pub(crate) async fn ended(&mut self) -> Result<ExitStatus> {
-        Ok(soon("the end of the process", self.child.wait()).await??)
+        let status = soon("the end of the process", self.child.wait()).await??;
+        (&mut self.reader).await?;
+        Ok(status)
     }
 }
 

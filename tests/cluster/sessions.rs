@@ -1,0 +1,167 @@
+//! Our own client's sessions: they outlive their gateway, and move when their media node ends.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Options};
+use crate::phone::{hears_of, join, press, release};
+use crate::user::{User, until_speaks};
+
+async fn cluster() -> Result<Cluster> {
+    Cluster::with(2, 2, Options { gateway: &["--floor-lease", "4s"], ..Options::default() }).await
+}
+
+/// Asks for a session, which has not been before: its ticket.
+async fn begin(user: &mut User) -> Result<Value> {
+    let session = user.socket.ok("session", json!({})).await?;
+    assert_eq!(session["resumed"], false, "{session}");
+    Ok(session["ticket"].clone())
+}
+
+/// Goes on with a session on a new socket, through this gateway.
+async fn resume(cluster: &Cluster, gateway: usize, user: &mut User, channel: &str, ticket: &Value) -> Result<Value> {
+    user.socket = cluster.socket(gateway, &user.name, channel).await?;
+    let session = user.socket.ok("session", json!({"ticket": ticket})).await?;
+    assert_eq!(session["resumed"], true, "{session}");
+    ensure!(session["transports"].as_array().is_some_and(|open| !open.is_empty()), "its transports: {session}");
+    join(&mut user.socket, channel).await?;
+    Ok(session["ticket"].clone())
+}
+
+/// Both the speaker's and the listener's gateway die, one after the other, in the middle of a talk. Nobody hears a gap, and
+/// the floor stays the speaker's beyond its lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_talk_outlives_every_gateway_that_it_began_on() -> Result<()> {
+    let mut cluster = cluster().await?;
+    let channel = cluster.channel();
+    let mut alice = User::listening(&cluster, 0, 1, &channel).await?;
+    let mut ticket = begin(&mut alice).await?;
+    let voice = alice.microphone(&channel).await?;
+    let mut bob = User::listening(&cluster, 1, 2, &channel).await?;
+    let mut bobs_ticket = begin(&mut bob).await?;
+    press(&mut alice.socket, &channel).await?;
+    hears_of(&mut bob.socket, &channel, &alice.name).await?;
+    let speaking = voice.microphone.keep_speaking();
+    let mut heard = bob.hear(20).await?;
+    for round in 0..2 {
+        cluster.gateways[0].process.kill().await?;
+        ticket = resume(&cluster, 1, &mut alice, &channel, &ticket).await?;
+        cluster.replace_gateway(0).await?;
+        cluster.gateways[1].process.kill().await?;
+        bobs_ticket = resume(&cluster, 0, &mut bob, &channel, &bobs_ticket).await?;
+        ticket = resume(&cluster, 0, &mut alice, &channel, &ticket).await?;
+        cluster.replace_gateway(1).await?;
+        heard.extend(bob.hear(150).await.with_context(|| format!("in round {round}"))?);
+    }
+    let gap = heard.windows(2).find(|pair| pair[1].number != pair[0].number + 1);
+    ensure!(gap.is_none(), "without a gap: {gap:?}");
+    drop(speaking);
+    let told = bob.socket.pushes_until_now().await?;
+    ensure!(told.iter().all(|push| push["type"] != "speaker-changed"), "nothing has changed for him: {told:?}");
+    release(&mut alice.socket, &channel).await?;
+    until_speaks(&mut bob.socket, None).await?;
+    press(&mut bob.socket, &channel).await?;
+    cluster.assert_one_speaker()?;
+    Ok(())
+}
+
+/// Gateways are replaced in turn, in order. Nobody is counted out, no talk is cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_talk_outlives_the_restart_of_every_gateway() -> Result<()> {
+    let mut cluster = cluster().await?;
+    let channel = cluster.channel();
+    let mut alice = User::listening(&cluster, 0, 1, &channel).await?;
+    let mut ticket = begin(&mut alice).await?;
+    let voice = alice.microphone(&channel).await?;
+    let mut bob = User::listening(&cluster, 1, 2, &channel).await?;
+    press(&mut alice.socket, &channel).await?;
+    let speaking = voice.microphone.keep_speaking();
+    let mut heard = bob.hear(20).await?;
+    bob.socket.pushes_until_now().await?;
+    cluster.gateways[0].process.signal("TERM").await?;
+    let close = alice.socket.closed().await?.context("a close with a code")?;
+    assert_eq!(close.0, 1012, "{close:?}");
+    ticket = resume(&cluster, 1, &mut alice, &channel, &ticket).await?;
+    let status = cluster.gateways[0].process.ended().await?;
+    ensure!(status.success(), "it ends in order: {status}");
+    cluster.replace_gateway(0).await?;
+    heard.extend(bob.hear(300).await?);
+    let told = bob.socket.pushes_until_now().await?;
+    ensure!(told.is_empty(), "he notices nothing: {told:?}");
+    // Now the one that serves both. He is an existing client, and comes anew.
+    cluster.gateways[1].process.signal("TERM").await?;
+    resume(&cluster, 0, &mut alice, &channel, &ticket).await?;
+    bob.socket.closed().await?;
+    let mut again = User::listening(&cluster, 0, 2, &channel).await?;
+    again.hear_of(1).await?;
+    cluster.gateways[1].process.ended().await?;
+    let gap = heard.windows(2).find(|pair| pair[1].number != pair[0].number + 1);
+    ensure!(gap.is_none(), "without a gap: {gap:?}");
+    drop(speaking);
+    release(&mut alice.socket, &channel).await?;
+    cluster.assert_one_speaker()?;
+    Ok(())
+}
+
+/// The media node of both the speaker and a listener dies. They are told, keep their sockets and the floor, and go on
+/// with new transports on the node that is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_move_when_their_media_node_dies() -> Result<()> {
+    let mut cluster = cluster().await?;
+    let channel = cluster.channel();
+    let mut alice = User::listening(&cluster, 0, 1, &channel).await?;
+    begin(&mut alice).await?;
+    let voice = alice.microphone(&channel).await?;
+    let mut bob = User::listening(&cluster, 0, 2, &channel).await?;
+    begin(&mut bob).await?;
+    press(&mut alice.socket, &channel).await?;
+    let speaking = voice.microphone.keep_speaking();
+    bob.hear_of(1).await?;
+    let killed = std::time::Instant::now();
+    cluster.kill_media_node(0).await?;
+    for user in [&mut alice, &mut bob] {
+        let moved = loop {
+            let push = user.socket.push().await?;
+            if push["type"] == "media-moved" {
+                break push;
+            }
+        };
+        assert_eq!(moved["data"]["reason"], "node-lost", "{moved}");
+    }
+    drop(speaking);
+    let voice = alice.microphone(&channel).await?;
+    let speaking = voice.microphone.keep_speaking();
+    bob.listen_again(&channel).await?;
+    bob.hear_of(1).await?;
+    println!("heard again {:?} after the kill", killed.elapsed());
+    drop(speaking);
+    let state = join(&mut bob.socket, &channel).await?;
+    assert_eq!(state["state"]["currentSpeaker"], alice.name, "the floor was hers all the time: {state}");
+    release(&mut alice.socket, &channel).await?;
+    cluster.assert_one_speaker()?;
+    Ok(())
+}
+
+/// A session whose client never comes back is forgotten, and its floor and its transports with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_nobody_resumes_ends() -> Result<()> {
+    let flags = ["--floor-lease", "4s", "--resume-grace", "2s"];
+    let cluster = Cluster::with(2, 1, Options { gateway: &flags, ..Options::default() }).await?;
+    let channel = cluster.channel();
+    let mut bob = User::listening(&cluster, 1, 2, &channel).await?;
+    let mut alice = User::listening(&cluster, 0, 1, &channel).await?;
+    let ticket = begin(&mut alice).await?;
+    press(&mut alice.socket, &channel).await?;
+    let name = alice.name.clone();
+    drop(alice);
+    until_speaks(&mut bob.socket, Some(&name)).await?;
+    until_speaks(&mut bob.socket, None).await?;
+    let gone = bob.socket.push_of("channel-state").await?;
+    assert_eq!((&gone["action"], &gone["userCount"]), (&json!("user-disconnected"), &json!(1)), "{gone}");
+    let mut late = cluster.socket(1, &name, &channel).await?;
+    let session = late.ok("session", json!({"ticket": ticket})).await?;
+    assert_eq!(session["resumed"], false, "there is nothing to go on with: {session}");
+    join(&mut late, &channel).await?;
+    press(&mut late, &channel).await?;
+    Ok(())
+}
