@@ -38,6 +38,11 @@ test-browser: prepare-test page e2e/node_modules/.package-lock.json ## Real brow
 	cargo build --locked
 	cd e2e && export VOICEPING_BIN=$(TARGET)/debug/voiceping CHROMIUM="$(CHROMIUM)" && npm test && npm run test:cluster
 
+.PHONY: chaos
+chaos: prepare-test-rust ## A cluster that is broken at random for ten minutes (CHAOS_SEED, CHAOS_SECONDS, CHAOS_MEMBERS)
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_MEMBERS=$${CHAOS_MEMBERS:-200} \
+		cargo test --locked --test cluster -- --nocapture chaos::
+
 .PHONY: bench
 bench: prepare-test page e2e/node_modules/.package-lock.json ## Engine benchmarks, then latency in a browser
 	cargo bench --workspace --locked --bench '*'

@@ -2,7 +2,7 @@
 # Makes sure that a Debian or Ubuntu machine with Rust and Node has what the project needs. Called by the Makefile:
 #
 #   scripts/prepare.sh build       a C compiler, a linker and make
-#   scripts/prepare.sh test-rust   that, and redis-server for the tests of the crates
+#   scripts/prepare.sh test-rust   that, redis-server and, for root, ip for the tests of the crates and of clusters
 #   scripts/prepare.sh test        all that, and Chromium for the browser tests
 #
 # Installs only what is missing, with apt, as root or through sudo; touches nothing on a machine that has it all.
@@ -55,6 +55,8 @@ has cc && has make || install_package build-essential
 scope=${1:-build}
 if [ "$scope" = test-rust ] || [ "$scope" = test ]; then
     has redis-server || install_package redis-server
+    # For network namespaces, which only root may make.
+    [ "$(id -u)" != 0 ] || has ip || install_package iproute2
 fi
 if [ "$scope" = test ]; then
     has chromium || has chromium-browser || has google-chrome || install_package chromium chromium-browser
