@@ -6,8 +6,9 @@
 //! that it decides can therefore be tested in virtual time over a simulated network.
 //!
 //! Cost model: a packet of the floor's holder is parsed, opened, normalised and placed once, and then costs every
-//! listener one copy, one header patch and one seal: no allocation, no lock, no task. A packet of anybody else is dropped
-//! after two look-ups, before decryption.
+//! listener one copy, one header patch and one seal, and every other node that has listeners one copy and one seal: no
+//! allocation, no lock, no task. A packet of anybody else is dropped after two look-ups, before decryption. A packet from
+//! another node is opened once for all listeners of this node.
 
 pub mod channel;
 pub mod dtls;

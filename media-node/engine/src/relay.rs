@@ -1,4 +1,4 @@
-//! Talks on their way between nodes: one datagram for each packet and node, sealed and opened in place.
+//! Talks on their way between nodes: one datagram for each packet and node, sealed in place, opened into a buffer that is kept.
 //!
 //! ```text
 //! 0xF0 · session u32 · sender u8 · counter u48 │ len u16 · channel id · epoch u64 · packet in normal form │ tag

@@ -145,41 +145,44 @@ fn a_node_that_is_gone_is_sent_nothing_and_nothing_is_kept_for_it() {
 
 #[test]
 fn a_newer_epoch_from_another_node_closes_the_gate_here_and_an_older_one_is_not_heard() {
-    let (mut nodes, alice, bob, carol) = conversation(1, &[1, 2]);
-    // Carol hears at the engine that Bob is not on, so that the news must pass between the two.
-    assert_eq!((bob.0, carol.0), (1, 1));
-    let dave = nodes.client(2, "dave");
-    nodes.connect_all();
-    nodes.consume(dave, "c");
-    nodes.set_floor(1, "c", 5, Some("bob")).expect("first");
-    let before = nodes.talk(bob, 3);
-    nodes.set_floor(0, "c", 6, Some("alice")).expect("newer");
-    let mut said = Vec::new();
-    for _ in 0..10 {
-        nodes.engines[bob.0].speak(bob.1);
-        said.extend(nodes.talk(alice, 1));
-    }
-    nodes.run_for(TAIL);
-    assert_eq!(nodes.heard(dave, "alice"), said);
-    let bobs = nodes.heard(dave, "bob");
-    assert!(bobs.starts_with(&before) && bobs.len() <= before.len() + 2, "until the news came: {bobs:?}");
-    for engine in 1..3 {
-        let closed: Vec<GateChange> =
-            nodes.engines[engine].gates.iter().filter(|gate| gate.epoch == 5).map(|gate| gate.change).collect();
-        assert!(
-            matches!(closed[..], [GateChange::Opened { .. }, GateChange::Closed { why: GateClosed::Superseded, .. }]),
-            "{closed:?}"
-        );
-    }
-    assert!(nodes.set_floor(1, "c", 5, Some("bob")).is_err(), "its epoch is over here too");
+    // Bob speaks and Dave listens at different engines of the second node: in one of the two cases the datagrams do not
+    // reach Bob's, which has no listeners, and the news must be passed on to it.
+    for (bobs, daves) in [(1, 2), (2, 1)] {
+        let mut nodes = Nodes::new(1, &[1, 2]);
+        let (alice, bob, dave) = (nodes.client(0, "alice"), nodes.client(bobs, "bob"), nodes.client(daves, "dave"));
+        nodes.connect_all();
+        nodes.produce(alice, "c");
+        nodes.produce(bob, "c");
+        nodes.consume(dave, "c");
+        nodes.set_floor(1, "c", 5, Some("bob")).expect("first");
+        let before = nodes.talk(bob, 3);
+        nodes.set_floor(0, "c", 6, Some("alice")).expect("newer");
+        let mut said = Vec::new();
+        for _ in 0..10 {
+            nodes.engines[bob.0].speak(bob.1);
+            said.extend(nodes.talk(alice, 1));
+        }
+        assert_eq!(nodes.heard(dave, "alice"), said);
+        let until_then = nodes.heard(dave, "bob");
+        assert!(until_then.starts_with(&before) && until_then.len() <= before.len() + 2, "{until_then:?}");
+        for engine in 1..3 {
+            let gates = nodes.engines[engine].gates.iter().filter(|gate| gate.epoch == 5);
+            let changes: Vec<GateChange> = gates.map(|gate| gate.change).collect();
+            let superseded = GateClosed::Superseded;
+            assert!(
+                matches!(changes[..], [GateChange::Opened { .. }, GateChange::Closed { why, .. }] if why == superseded),
+                "engine {engine}: {changes:?}"
+            );
+        }
+        assert!(nodes.set_floor(1, "c", 5, Some("bob")).is_err(), "its epoch is over here too");
 
-    // Alice's node does not learn of Bob's newer floor but goes on with the old one: nobody hears it at Bob's.
-    nodes.set_floor(1, "c", 7, Some("bob")).expect("newer");
-    nodes.talk(alice, 5);
-    nodes.run_for(TAIL);
-    assert_eq!(nodes.heard(dave, "alice"), said);
-    assert_eq!(nodes.talk(bob, 2).len(), 2);
-    assert!(nodes.heard(dave, "bob").len() > bobs.len());
+        // Alice's node does not learn of Bob's newer floor but goes on with the old one: nobody hears it at Bob's.
+        nodes.set_floor(1, "c", 7, Some("bob")).expect("newer");
+        nodes.talk(alice, 5);
+        assert_eq!(nodes.heard(dave, "alice"), said);
+        let replied = nodes.talk(bob, 2);
+        assert!(nodes.heard(dave, "bob").ends_with(&replied));
+    }
 }
 
 #[test]
@@ -428,7 +431,9 @@ proptest! {
                     continue;
                 }
                 prop_assert!(heard.iter().all(|count| allowed[at].contains(count)), "heard without the floor");
-                prop_assert!(heard.len() * 10 >= allowed[at].len() * 6, "{} of {}", heard.len(), allowed[at].len());
+                // A lost packet or two may be all that there was.
+                let enough = (heard.len() + 5) * 10 >= allowed[at].len() * 6;
+                prop_assert!(enough, "{} of {}", heard.len(), allowed[at].len());
                 let count = heard.len();
                 heard.sort_unstable();
                 heard.dedup();
