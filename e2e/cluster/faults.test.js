@@ -83,15 +83,14 @@ test("gateways restart one after the other, and the conversation goes on", { tim
   for (const number of [0, 1]) {
     assert.equal(await cluster.gateways[number].stop(), 0, "it ends in good order");
     await cluster.replaceGateway(number);
-    await Promise.all([alice, bob].map((person) => person.page.locator('.link-state[data-state="connected"]').waitFor()));
+    await Promise.all([alice.connected(), bob.connected()]);
   }
   await seconds(1);
   assertNoGap(t, await bob.watched());
   await alice.phase("talking");
   await bob.phase("listening");
   assert.equal(alice.count("ptt-start"), 1);
-  assert.ok(alice.received.some(({ type, data }) => type === "session" && data?.resumed));
-  assert.ok(bob.received.some(({ type, data }) => type === "session" && data?.resumed));
+  await Promise.all([alice.resumed(), bob.resumed()]);
   await assertTheyTalk(alice, bob);
 });
 
@@ -99,10 +98,12 @@ for (const [number, whose] of [[0, "speaker"], [1, "listener"]]) {
   test(`the death of a ${whose}'s media node is a short silence`, { timeout: 120_000 }, async (t) => {
     const { cluster, alice, bob } = await meet(t);
     const [victim, other] = number === 0 ? [alice, bob] : [bob, alice];
+    const produced = victim.received.find(({ type }) => type === "produce").data.id;
     await bob.watch();
     await cluster.mediaNodes[number].kill();
-    await victim.page.locator('.link-state[data-state="audio-moving"]').waitFor();
-    await victim.page.locator('.link-state[data-state="connected"]').waitFor();
+    await victim.told("media-moved", ({ reason }) => reason === "node-lost");
+    await victim.told("produce", ({ id }) => id !== produced);
+    await victim.connected();
     await bob.hears(alice.tone);
     const heard = await bob.watched();
     t.diagnostic(`heard again after ${Math.round(heard.packetGap)} ms`);
@@ -119,7 +120,7 @@ test("media nodes that come back are found without a hand", { timeout: 120_000 }
   const moving = '.link-state[data-state="audio-moving"]';
   await Promise.all([alice, bob].map(({ page }) => page.locator(moving).waitFor()));
   await cluster.replaceMediaNode(1);
-  await Promise.all([alice, bob].map(({ page }) => page.locator('.link-state[data-state="connected"]').waitFor()));
+  await Promise.all([alice.connected(), bob.connected()]);
   await alice.release();
   await alice.phase("free");
   await alice.talk();

@@ -76,7 +76,7 @@ export class Person {
 
   /** The audio flows and the button can be pressed. */
   async ready() {
-    await this.page.locator('.link-state[data-state="connected"]').waitFor();
+    await this.connected();
     await this.page.locator('.stage:is([data-phase="free"], [data-phase="listening"])').waitFor();
   }
 
@@ -138,14 +138,23 @@ export class Person {
     return this.page.evaluate(() => window.ear.watched());
   }
 
-  /** Waits until the session has been resumed so many times. */
-  async resumed(times = 1) {
-    const count = () => this.received.filter(({ type, data }) => type === "session" && data?.resumed).length;
+  /** Waits until the server has sent such a message. */
+  async told(type, passes = () => true) {
     const deadline = Date.now() + 15_000;
-    while (count() < times) {
-      if (Date.now() > deadline) throw new Error(`${this.name} has not resumed`);
+    while (!this.received.some((message) => message.type === type && passes(message.data ?? {}))) {
+      if (Date.now() > deadline) throw new Error(`${this.name} was not sent a ${type}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+  }
+
+  /** Waits until its session has been resumed. */
+  resumed() {
+    return this.told("session", ({ resumed }) => resumed);
+  }
+
+  /** The server can be reached, and the audio flows. */
+  async connected() {
+    await this.page.locator('.link-state[data-state="connected"]').waitFor();
   }
 
   /** How many messages of a type this page has sent. */
