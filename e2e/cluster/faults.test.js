@@ -4,10 +4,7 @@ import { test } from "node:test";
 import { startCluster } from "../lib/cluster.js";
 import { Person } from "../lib/person.js";
 
-/**
- * Longer than this without a packet is a gap. They come every 20 ms, to a page that shares two cores with all this; a
- * connection that begins anew takes twice as long.
- */
+/** Longer than this without a packet is a gap: they come every 20 ms, to a page that shares two cores with all this. */
 const GAP_MS = 400;
 /** The tone pauses for 100 ms, and fades in and out. */
 const SOUND_GAP_MS = 450;
