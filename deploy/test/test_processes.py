@@ -1,0 +1,162 @@
+"""The real processes start with the variables that the chart gives them, find each other, and end within their grace.
+
+Needs the binary in VOICEPING_BIN, redis-server and openssl; is left out without the first.
+"""
+
+import os
+import pathlib
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+from chart import environment, merged, pods, render
+from matrix import REST
+
+BINARY = os.environ.get("VOICEPING_BIN")
+ADDRESS = "127.0.0.1"
+
+
+def free_ports(count=1):
+    """The first of so many ports in a row that are free now, for TCP and UDP."""
+    while True:
+        first = 20000 + secrets.randbelow(10000)
+        sockets = [(socket.socket(socket.AF_INET, kind), port)
+                   for port in range(first, first + count) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+        try:
+            for each, port in sockets:
+                each.bind((ADDRESS, port))
+            return first
+        except OSError:
+            continue
+        finally:
+            for each, _ in sockets:
+                each.close()
+
+
+def ask(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+@unittest.skipUnless(BINARY, "VOICEPING_BIN is not set")
+class Processes(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.secrets = {}
+        self.redis_port = free_ports()
+        self.values = {
+            "tokens": {"existingSecret": "tokens"},
+            "grpc": {"port": free_ports()},
+            "redis": {"urls": [f"redis://{ADDRESS}:{self.redis_port}"], "password": {"existingSecret": "redis"}},
+            "mediaNode": {"port": free_ports(2), "drainSeconds": 5},
+            "gateway": {"drainSeconds": 5},
+        }
+        password = secrets.token_hex(16)
+        self.secrets["tokens", "jwt-secret"] = secrets.token_hex(32)
+        self.secrets["redis", "redis-password"] = password
+        self.secrets["cluster", "cluster-secret"] = secrets.token_hex(16)
+        listen = ["--port", str(self.redis_port), "--bind", ADDRESS]
+        self.run_quietly("redis-server", *listen, "--save", "", "--requirepass", password)
+
+    def run_quietly(self, *command, variables=None):
+        log = self.folder / f"{secrets.token_hex(4)}.log"
+        with log.open("w") as out:
+            process = subprocess.Popen(command, env=variables or os.environ, stdout=out, stderr=subprocess.STDOUT)
+        process.log = log
+        self.addCleanup(lambda: (process.kill(), process.wait()))
+        return process
+
+    def start(self, objects, role, **changed):
+        """Starts a role as its container would be, but for where files are."""
+        spec = next(spec for name, _, spec in pods(objects) if name == f"voice-voiceping-{role}")
+        container = spec["containers"][0]
+        variables = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
+        for name, each in environment(container).items():
+            source = each.get("valueFrom", {})
+            if "secretKeyRef" in source:
+                value = self.secrets[source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]]
+            elif "fieldRef" in source:
+                value = ADDRESS
+            else:
+                value = each["value"].replace("$(POD_IP)", ADDRESS)
+            variables[name] = value.replace("/etc/voiceping", str(self.folder))
+        process = self.run_quietly(BINARY, *container["args"], variables=variables | changed)
+        process.grace = spec["terminationGracePeriodSeconds"]
+        return process
+
+    def until(self, what, holds, process):
+        for _ in range(150):
+            if holds():
+                return
+            if process.poll() is not None:
+                self.fail(f"{what}; it ended: {process.log.read_text()}")
+            time.sleep(0.2)
+        self.fail(f"{what}: {process.log.read_text()}")
+
+    def conversation(self, values):
+        objects = render(merged(self.values, values))
+        port = free_ports()
+        media_node = self.start(objects, "media-node")
+        gateway = self.start(objects, "gateway", VOICEPING_LISTEN=f"{ADDRESS}:{port}")
+        self.until("the gateway is ready", lambda: ask(f"http://{ADDRESS}:{port}/ready") == (200, "ready"), gateway)
+        self.assertEqual(ask(f"http://{ADDRESS}:{port}/live")[0], 200)
+        self.assertEqual(ask(f"http://{ADDRESS}:{port}/ws")[0], 401, "without a token")
+        for process in (gateway, media_node):
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(process.grace), 0, process.log.read_text())
+        return gateway, media_node
+
+    def test_with_a_secret(self):
+        self.conversation({"grpc": {"clusterSecret": {"existingSecret": "cluster"}}})
+
+    def test_with_certificates(self):
+        folder = self.folder / "grpc"
+        folder.mkdir()
+        name = "media-node.voiceping"
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+        authority = ["-subj", "/CN=authority", "-keyout", folder / "ca.key", "-out", folder / "ca.crt"]
+        leaf = ["-subj", f"/CN={name}", "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-addext",
+                f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=critical,CA:FALSE",
+                "-keyout", folder / "tls.key", "-out", folder / "tls.crt"]
+        for arguments in (authority, leaf):
+            subprocess.run([*make, *arguments], check=True, capture_output=True)
+        self.conversation({"grpc": {"tls": {"existingSecret": "grpc-tls"}}})
+
+    def test_with_all_that_can_be_set(self):
+        """Every value is of a form that the processes take."""
+        own = {"generateSecrets": False, "grpc": {"clusterSecret": {"existingSecret": "cluster"}}}
+        self.conversation(merged(REST, own, {"gateway": {"drainSeconds": 5}, "mediaNode": {"drainSeconds": 5}}))
+
+    def test_a_process_that_cannot_reach_redis_waits_for_it(self):
+        """Sentinels and a Cluster are given in a form that is understood; that they work is for the tests of the state."""
+        cluster = {"mode": "cluster", "urls": ["redis://127.0.0.1:1", "redis://127.0.0.1:2"]}
+        sentinel = {"mode": "sentinel", "master": "voice", "urls": ["redis://127.0.0.1:1", "redis://127.0.0.1:2"]}
+        for redis in (cluster, sentinel):
+            values = {"redis": redis, "grpc": {"port": free_ports(), "clusterSecret": {"existingSecret": "cluster"}}}
+            objects = render(merged(self.values, {"mediaNode": {"port": free_ports(2)}}, values))
+            port = free_ports()
+            gateway = self.start(objects, "gateway", VOICEPING_LISTEN=f"{ADDRESS}:{port}")
+            media_node = self.start(objects, "media-node")
+            self.until("it lives", lambda: ask(f"http://{ADDRESS}:{port}/live")[0] == 200, gateway)
+            self.until("it says so", lambda: "cannot register" in media_node.log.read_text(), media_node)
+            self.assertEqual(ask(f"http://{ADDRESS}:{port}/ready")[0], 503)
+            for process in (gateway, media_node):
+                process.send_signal(signal.SIGTERM)
+                self.assertEqual(process.wait(process.grace), 0, process.log.read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()
