@@ -175,8 +175,11 @@ fn is_goodbye(frame: Option<&CloseFrame>) -> bool {
 
 fn why_broken(error: axum::Error) -> Close {
     use tungstenite::Error;
+    use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
     let close = match error.into_inner().downcast_ref::<Error>() {
         Some(Error::Capacity(_)) => Close::TooBig,
+        // Its network went, or its process: no word that was wrong.
+        Some(Error::Protocol(ResetWithoutClosingHandshake)) => Close::Gone,
         Some(Error::Protocol(_) | Error::Utf8(_)) => Close::Protocol,
         _ => Close::Gone,
     };

@@ -29,9 +29,13 @@ async fn renew_all(gateway: &Shared, end: CancellationToken) {
             () = end.cancelled() => return,
             _ = renewals.tick() => {
                 let floors = stream::iter(gateway.floors.renewable());
-                floors.for_each_concurrent(CONCURRENCY, |(channel, owner, epoch)| async move {
-                    renew(gateway, &channel, &owner, epoch).await;
-                }).await;
+                let renewed = floors.map(|(channel, owner, epoch)| async move {
+                    renew(gateway, &channel, &owner, epoch).await
+                });
+                // The state is away: what is left of the leases is not waited for.
+                if !renewed.buffer_unordered(CONCURRENCY).fold(true, |all, one| async move { all && one }).await {
+                    renewals.reset_after(AGAIN.min(renewals.period()));
+                }
             }
         }
     }
@@ -60,7 +64,9 @@ async fn act(gateway: &Shared, channel: ChannelId, held: Held, due: Due) {
             }
         }
         (Due::Judge, Some(epoch)) => judge(gateway, &channel, &held, epoch).await,
-        (Due::Open, Some(epoch)) => renew(gateway, &channel, &held.owner, epoch).await,
+        (Due::Open, Some(epoch)) => {
+            renew(gateway, &channel, &held.owner, epoch).await;
+        }
         (Due::Judge | Due::Open, None) => {}
     }
 }

@@ -86,8 +86,8 @@ pub(crate) async fn follow_to(gateway: &Shared, channel: &ChannelId, owner: &Own
     renew(gateway, channel, owner, epoch).await;
 }
 
-/// Renews a lease and, with it, the end of the gate: the state first, then the node.
-pub(super) async fn renew(gateway: &Shared, channel: &ChannelId, owner: &Owner, epoch: u64) {
+/// Renews a lease and, with it, the end of the gate: the state first, then the node. `false`: the state did not answer.
+pub(super) async fn renew(gateway: &Shared, channel: &ChannelId, owner: &Owner, epoch: u64) -> bool {
     let asked = Instant::now();
     match within(gateway.store.renew_floor(channel, owner, epoch)).await {
         Ok(true) => {
@@ -98,8 +98,12 @@ pub(super) async fn renew(gateway: &Shared, channel: &ChannelId, owner: &Owner, 
             }
         }
         Ok(false) => not_ours(gateway, channel, owner, epoch).await,
-        Err(error) => tracing::warn!(%channel, %error, "a floor was not renewed"),
+        Err(error) => {
+            tracing::warn!(%channel, %error, "a floor was not renewed");
+            return false;
+        }
     }
+    true
 }
 
 /// The state does not renew a floor: why?

@@ -45,6 +45,7 @@ impl Produce {
             Code::NotFound => Refusal::TransportNotFound(self.transport),
             _ => status.into(),
         })?;
+        session.transports().produced(&channel, &node);
         // A client that has moved to another node in its talk is heard from there.
         floors::follow_to(session.gateway(), &channel, session.owner(), &node).await;
         reply.success(json!({"id": produced.producer_id}));

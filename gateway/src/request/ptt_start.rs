@@ -57,7 +57,11 @@ impl PttStart {
 }
 
 async fn press(session: &mut Session, channel: &ChannelId) -> Result<Floor, Denied> {
-    let node = session.place(channel).map_err(Denied::Failed)?;
+    // A client that speaks already is heard where it is, even if it is about to move.
+    let node = match session.transports().speaking(channel) {
+        Some(node) => node,
+        None => session.place(channel).map_err(Denied::Failed)?,
+    };
     let (gateway, owner) = (session.gateway(), session.owner());
     finish_last_talk(session, channel).await?;
     let mut asked = Instant::now();

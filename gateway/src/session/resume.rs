@@ -164,6 +164,9 @@ impl Session {
         for transport in &adopted.transports {
             self.transports.add(&transport.transport_id, transport.direction(), node, None);
         }
+        for stream in &adopted.producers {
+            self.transports.produced(&stream.channel_id.as_str().into(), node);
+        }
         // What the new token does not allow ends here; the rest is checked when the client joins again.
         let streams = adopted.producers.into_iter().chain(adopted.consumers).map(|stream| stream.channel_id);
         for channel_id in streams.filter(|channel| !self.identity.may_join(&channel.as_str().into(), gateway.open)) {

@@ -23,6 +23,8 @@ pub(crate) struct Transports {
     by_id: HashMap<String, Transport>,
     /// The last one to receive that was opened for a channel.
     receiving_by_channel: HashMap<ChannelId, String>,
+    /// Where the last stream was produced for a channel.
+    speaking_by_channel: HashMap<ChannelId, Arc<NodeHandle>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,7 @@ impl Transports {
     pub(crate) fn remove_lost(&mut self) {
         self.by_id.retain(|_, transport| !transport.node.is_lost());
         self.receiving_by_channel.retain(|_, receiving| self.by_id.contains_key(receiving));
+        self.speaking_by_channel.retain(|_, node| !node.is_lost());
     }
 
     /// The node of a transport.
@@ -91,6 +94,16 @@ impl Transports {
         receiving.next().is_none().then_some(id)
     }
 
+    /// The connection has produced a stream for a channel.
+    pub(crate) fn produced(&mut self, channel: &ChannelId, node: &Arc<NodeHandle>) {
+        self.speaking_by_channel.insert(channel.clone(), Arc::clone(node));
+    }
+
+    /// The node from which the connection is heard on a channel, if it ever was. While it moves that is still the former one.
+    pub(crate) fn speaking(&self, channel: &ChannelId) -> Option<Arc<NodeHandle>> {
+        self.speaking_by_channel.get(channel).filter(|node| !node.is_lost()).cloned()
+    }
+
     /// The nodes on which there are any.
     pub(crate) fn nodes(&self) -> Vec<Arc<NodeHandle>> {
         distinct(self.by_id.values().map(|transport| Arc::clone(&transport.node)))
@@ -104,6 +117,7 @@ impl Transports {
     /// The connection has left a channel.
     pub(crate) fn forget_channel(&mut self, channel: &ChannelId) {
         self.receiving_by_channel.remove(channel);
+        self.speaking_by_channel.remove(channel);
     }
 }
 

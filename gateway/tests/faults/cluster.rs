@@ -136,10 +136,6 @@ impl Cluster {
         &self.nodes[node].network
     }
 
-    pub(crate) fn node_id(&self, node: usize) -> &str {
-        &self.nodes[node].id
-    }
-
     /// The node with this id.
     pub(crate) fn node_of(&self, id: &str) -> usize {
         self.nodes.iter().position(|node| node.id == id).expect("one of ours")

@@ -44,6 +44,17 @@ pub(crate) fn of(channel: &str) -> Vec<Gate> {
     record().gates_by_channel.get(channel).cloned().unwrap_or_default()
 }
 
+/// The first gate of a channel. The account of it may come a little after the answer to the press.
+pub(crate) async fn first(channel: &str) -> Gate {
+    until_opened(channel, |_| true).await
+}
+
+/// Waits until so many gates of a channel were opened; all of them.
+pub(crate) async fn until_count(channel: &str, count: usize) -> Vec<Gate> {
+    until_opened(channel, |_| of(channel).len() >= count).await;
+    of(channel)
+}
+
 /// Waits until a gate of a channel was opened that is this one.
 pub(crate) async fn until_opened(channel: &str, is_it: impl Fn(&Gate) -> bool) -> Gate {
     let opened = async {

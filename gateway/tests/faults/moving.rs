@@ -25,7 +25,7 @@ async fn clients_of_a_lost_node_are_moved_and_the_holder_keeps_its_floor() {
     let epoch = alice.press(&channel).await;
     of_alice.microphone.say(5).await.expect("speaks");
     hears(&mut bobs, 1).await;
-    let first = gates::of(&channel)[0].clone();
+    let first = gates::first(&channel).await;
 
     cluster.kill(cluster.node_of(&first.node)).await;
     assert_eq!(existing.close_code().await, 1012);
@@ -50,7 +50,7 @@ async fn the_gate_of_a_node_that_says_nothing_is_waited_for() {
     let mut alice = cluster.our_member(0, "alice", &channel).await;
     let _before = speak(&mut alice, &channel, 1).await;
     let epoch = alice.press(&channel).await;
-    let first = gates::of(&channel)[0].clone();
+    let first = gates::first(&channel).await;
     // The node lives on, and so does its gate, but nobody can tell.
     cluster.network(cluster.node_of(&first.node)).cut(Fault::Hang);
     assert_eq!(alice.push("media-moved").await["reason"], "node-lost");
@@ -67,7 +67,7 @@ async fn who_holds_a_floor_on_a_silent_node_and_cannot_move_frees_it_when_its_ga
     let (mut alice, mut bob) = (cluster.member(0, "alice", &channel).await, cluster.member(0, "bob", &channel).await);
     alice.press(&channel).await;
     bob.push("speaker-changed").await;
-    let node = cluster.node_of(&gates::of(&channel)[0].node);
+    let node = cluster.node_of(&gates::first(&channel).await.node);
     cluster.network(node).cut(Fault::Hang);
     assert_eq!(alice.close_code().await, 1012);
     assert_eq!(bob.push("speaker-changed").await["isBusy"], false);
@@ -89,7 +89,7 @@ async fn a_draining_node_is_left_without_a_gap_and_by_talkers_after_their_talk()
     alice.press(&channel).await;
     let _speaks = of_alice.microphone.keep_speaking();
     hears(&mut bobs, 1).await;
-    let node = cluster.node_of(&gates::of(&channel)[0].node);
+    let node = cluster.node_of(&gates::first(&channel).await.node);
 
     let drained = cluster.drain(node, Duration::from_secs(600));
     assert_eq!(bob.push("media-moved").await["reason"], "draining");
@@ -98,7 +98,7 @@ async fn a_draining_node_is_left_without_a_gap_and_by_talkers_after_their_talk()
     let mut moved = listen(&mut bob, &channel).await;
     hears(&mut moved, 1).await;
     hears(&mut bobs, 1).await;
-    drop(bobs);
+    bobs.close().await;
     assert_eq!(alice.request("ping", json!({})).await["type"], "pong", "she talks, and is left alone");
     alice.release(&channel).await;
     assert_eq!(alice.close_code().await, 1012);
@@ -115,7 +115,7 @@ async fn a_talk_goes_along_when_its_speaker_moves_off_a_draining_node() {
     let epoch = alice.press(&channel).await;
     let _speaks = of_alice.microphone.keep_speaking();
     hears(&mut bobs, 1).await;
-    let first = gates::of(&channel)[0].clone();
+    let first = gates::first(&channel).await;
     let _drained = cluster.drain(cluster.node_of(&first.node), Duration::from_secs(600));
     assert_eq!(alice.push("media-moved").await["reason"], "draining");
     let elsewhere = speak(&mut alice, &channel, 2).await;

@@ -92,7 +92,7 @@ async fn a_holder_and_a_listener_resume_at_another_gateway_and_the_old_one_distu
     let floor = cluster.floor(&channel).await;
     assert_eq!((floor.epoch, floor.holder.is_some()), (epoch, true));
     assert_eq!(alice.release(&channel).await["isBusy"], false);
-    assert_eq!(gates::of(&channel).len(), 1, "one gate, from the first word to the last");
+    assert_eq!(gates::until_count(&channel, 1).await.len(), 1, "one gate, from the first word to the last");
     assert_eq!(cluster.transports(0).await, 2);
 }
 
@@ -181,14 +181,16 @@ async fn who_says_goodbye_is_cleaned_up_at_once() {
 #[tokio::test]
 async fn a_node_that_is_lost_while_its_client_is_away_costs_the_client_its_media_only() {
     let (mut cluster, channel) = (Cluster::start(Setup { nodes: 2, ..Setup::default() }).await, channel());
-    let mut alice = cluster.our_member(0, "alice", &channel).await;
+    let (mut alice, mut bob) =
+        (cluster.our_member(0, "alice", &channel).await, cluster.our_member(0, "bob", &channel).await);
     let _before = speak(&mut alice, &channel, 1).await;
+    let _bobs = listen(&mut bob, &channel).await;
     let epoch = alice.press(&channel).await;
     let ticket = alice.ticket().await;
     drop(alice);
-    let first = gates::of(&channel)[0].clone();
+    let first = gates::first(&channel).await;
     cluster.kill(cluster.node_of(&first.node)).await;
-    cluster.until_ready(0, 1).await;
+    bob.push("media-moved").await;
     let mut alice = cluster.client(0, "alice").await;
     let resumed = alice.begin_session(Some(&ticket)).await;
     assert_eq!((&resumed["resumed"], &resumed["transports"]), (&json!(true), &json!([])));

@@ -11,12 +11,18 @@ use crate::client::Client;
 pub(crate) struct Listening {
     pub(crate) id: String,
     pub(crate) ear: Ear,
-    _transport: RecvTransport,
+    transport: RecvTransport,
+}
+
+impl Listening {
+    /// Says goodbye to the node.
+    pub(crate) async fn close(self) {
+        self.transport.close().await.expect("closes");
+    }
 }
 
 /// A transport on which a client speaks.
 pub(crate) struct Speaking {
-    pub(crate) id: String,
     pub(crate) microphone: Microphone,
     _transport: SendTransport,
 }
@@ -34,7 +40,7 @@ pub(crate) async fn listen(client: &mut Client, channel: &str) -> Listening {
     connect(client, &id, transport.role(), transport.fingerprint()).await;
     let ear = transport.receive(device::stream(&consumed).expect("a stream")).await.expect("negotiates");
     transport.connected().await.expect("connects");
-    Listening { id, ear, _transport: transport }
+    Listening { id, ear, transport }
 }
 
 /// Opens a transport and produces. What is said is heard while the client holds the floor.
@@ -48,7 +54,7 @@ pub(crate) async fn speak(client: &mut Client, channel: &str, speaker: u32) -> S
                          "rtpParameters": device::rtp_parameters(&microphone)});
     client.ok("produce", produce).await;
     transport.connected().await.expect("connects");
-    Speaking { id, microphone, _transport: transport }
+    Speaking { microphone, _transport: transport }
 }
 
 /// Hears this speaker from some frame on.
