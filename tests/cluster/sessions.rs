@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use voiceping_testkit::voice::assert_one_stream;
 
 use crate::cluster::{Cluster, Options};
 use crate::phone::{hears_of, join, press, release};
@@ -138,6 +139,41 @@ async fn sessions_move_when_their_media_node_dies() -> Result<()> {
     let state = join(&mut bob.socket, &channel).await?;
     assert_eq!(state["state"]["currentSpeaker"], alice.name, "the floor was hers all the time: {state}");
     release(&mut alice.socket, &channel).await?;
+    cluster.assert_one_speaker()?;
+    Ok(())
+}
+
+/// A media node is about to end. Whoever presses before having moved is heard from where he is, and goes on from the
+/// other node after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_talk_that_begins_on_a_draining_node_is_heard() -> Result<()> {
+    let mut cluster = cluster().await?;
+    let channel = cluster.channel();
+    let mut alice = User::listening(&cluster, 0, 1, &channel).await?;
+    begin(&mut alice).await?;
+    let voice = alice.microphone(&channel).await?;
+    let mut bob = User::listening(&cluster, 1, 2, &channel).await?;
+    cluster.media_nodes[0].signal("TERM").await?;
+    let moved = loop {
+        let push = alice.socket.push().await?;
+        if push["type"] == "media-moved" {
+            break push;
+        }
+    };
+    assert_eq!(moved["data"]["reason"], "draining", "{moved}");
+    press(&mut alice.socket, &channel).await?;
+    voice.microphone.say(10).await?;
+    let mut heard = bob.hear(10).await?;
+    release(&mut alice.socket, &channel).await?;
+    let moved = alice.microphone(&channel).await?;
+    press(&mut alice.socket, &channel).await?;
+    moved.microphone.say(10).await?;
+    heard.extend(bob.hear(10).await?);
+    assert_one_stream(&heard, &[10, 10]);
+    release(&mut alice.socket, &channel).await?;
+    alice.socket.close().await?;
+    let status = cluster.media_nodes[0].ended().await?;
+    ensure!(status.success(), "it ends when it is empty: {status}");
     cluster.assert_one_speaker()?;
     Ok(())
 }

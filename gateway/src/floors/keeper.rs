@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use futures_util::{StreamExt, future, stream};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use voiceping_proto::media::v1::GetFloorActivityRequest;
 use voiceping_state::{ChannelId, FloorCause};
@@ -22,22 +22,20 @@ pub(crate) async fn keep(gateway: &Shared, end: CancellationToken) {
 }
 
 async fn renew_all(gateway: &Shared, end: CancellationToken) {
-    let mut renewals = interval(gateway.floors.rules.lease / 5);
-    renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let every = gateway.floors.rules.lease / 5;
+    let mut next = Instant::now() + every;
     loop {
         tokio::select! {
             () = end.cancelled() => return,
-            _ = renewals.tick() => {
-                let floors = stream::iter(gateway.floors.renewable());
-                let renewed = floors.map(|(channel, owner, epoch)| async move {
-                    renew(gateway, &channel, &owner, epoch).await
-                });
-                // The state is away: what is left of the leases is not waited for.
-                if !renewed.buffer_unordered(CONCURRENCY).fold(true, |all, one| async move { all && one }).await {
-                    renewals.reset_after(AGAIN.min(renewals.period()));
-                }
-            }
+            () = sleep_until(next) => {}
         }
+        let began = Instant::now();
+        let floors = stream::iter(gateway.floors.renewable());
+        let renewed =
+            floors.map(|(channel, owner, epoch)| async move { renew(gateway, &channel, &owner, epoch).await });
+        let all = renewed.buffer_unordered(CONCURRENCY).fold(true, |all, renewed| future::ready(all && renewed));
+        // A state that comes back has to be met before the first lease is over.
+        next = began + if all.await { every } else { AGAIN.min(every) };
     }
 }
 

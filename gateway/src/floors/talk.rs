@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep, sleep_until};
-use tonic::Status;
+use tonic::{Code, Status};
 use voiceping_state::{ChannelId, Floor, FloorCause, Owner, State, StateError, Taken};
 
+use super::Opening;
 use super::held::{Gate, Held, Task};
 use crate::gate;
 use crate::nodes::NodeHandle;
@@ -43,7 +44,7 @@ pub(crate) async fn begin(
 ) -> Result<(), Status> {
     // Known before the gate opens: from now on the lease is renewed and the media is waited for.
     match gateway.floors.granted(channel, owner, epoch, (asked, asked), node) {
-        Some(opening) => gate::open(&opening.node, channel, epoch, owner, opening.until).await,
+        Some(opening) => open(gateway, channel, owner, epoch, &opening).await,
         // The holder asks again while its talk is on its way from one node to another: it is opened there in time.
         None if gateway.floors.is_moving(channel, owner) => Ok(()),
         None => Err(Status::unavailable("the media node is lost, or the grant is over already")),
@@ -63,10 +64,8 @@ pub(crate) async fn adopt(gateway: &Shared, channel: &ChannelId, owner: &Owner, 
             let talked = unix_ms().saturating_sub(holder.taken_at_ms);
             let since = asked.checked_sub(Duration::from_millis(talked)).unwrap_or(asked);
             tracing::debug!(%channel, "a talk goes on here");
-            if let Some(opening) = gateway.floors.granted(channel, owner, floor.epoch, (asked, since), node)
-                && let Err(status) = gate::open(&opening.node, channel, floor.epoch, owner, opening.until).await
-            {
-                tracing::warn!(%channel, %status, "a gate could not be kept open");
+            if let Some(opening) = gateway.floors.granted(channel, owner, floor.epoch, (asked, since), node) {
+                keep_open(gateway, channel, owner, floor.epoch, &opening).await;
             }
         }
         Ok(false) => {}
@@ -86,24 +85,46 @@ pub(crate) async fn follow_to(gateway: &Shared, channel: &ChannelId, owner: &Own
     renew(gateway, channel, owner, epoch).await;
 }
 
-/// Renews a lease and, with it, the end of the gate: the state first, then the node. `false`: the state did not answer.
+/// Renews a lease and, with it, the end of the gate: the state first, then the node. `false`: somebody did not answer.
 pub(super) async fn renew(gateway: &Shared, channel: &ChannelId, owner: &Owner, epoch: u64) -> bool {
     let asked = Instant::now();
     match within(gateway.store.renew_floor(channel, owner, epoch)).await {
-        Ok(true) => {
-            if let Some(opening) = gateway.floors.renewed(channel, owner, epoch, asked)
-                && let Err(status) = gate::open(&opening.node, channel, epoch, owner, opening.until).await
-            {
-                tracing::warn!(%channel, node = %opening.node.id(), %status, "a gate was not kept open");
-            }
+        Ok(true) => match gateway.floors.renewed(channel, owner, epoch, asked) {
+            Some(opening) => keep_open(gateway, channel, owner, epoch, &opening).await,
+            None => true,
+        },
+        Ok(false) => {
+            not_ours(gateway, channel, owner, epoch).await;
+            true
         }
-        Ok(false) => not_ours(gateway, channel, owner, epoch).await,
         Err(error) => {
             tracing::warn!(%channel, %error, "a floor was not renewed");
-            return false;
+            false
         }
     }
-    true
+}
+
+async fn open(
+    gateway: &Shared,
+    channel: &ChannelId,
+    owner: &Owner,
+    epoch: u64,
+    opening: &Opening,
+) -> Result<(), Status> {
+    let opened = gate::open(&opening.node, channel, epoch, owner, opening.until).await;
+    let refused = opened.as_ref().is_err_and(|status| status.code() == Code::FailedPrecondition);
+    if opened.is_ok() || refused {
+        gateway.floors.answered(channel, owner, epoch, refused);
+    }
+    opened
+}
+
+async fn keep_open(gateway: &Shared, channel: &ChannelId, owner: &Owner, epoch: u64, opening: &Opening) -> bool {
+    let opened = open(gateway, channel, owner, epoch, opening).await;
+    let opened = opened.inspect_err(|status| {
+        tracing::warn!(%channel, node = %opening.node.id(), %status, "a gate was not kept open");
+    });
+    opened.is_ok()
 }
 
 /// The state does not renew a floor: why?
@@ -142,10 +163,8 @@ async fn take_again(gateway: &Shared, channel: &ChannelId, owner: &Owner, epoch:
         (Ok(Taken::Granted { floor, .. }), Some(node)) => {
             tracing::warn!(%channel, "the state had lost a floor; its holder has it again");
             let since = held.since;
-            if let Some(opening) = gateway.floors.granted(channel, owner, floor.epoch, (asked, since), node)
-                && let Err(status) = gate::open(&opening.node, channel, floor.epoch, owner, opening.until).await
-            {
-                tracing::warn!(%channel, %status, "a gate was not opened again");
+            if let Some(opening) = gateway.floors.granted(channel, owner, floor.epoch, (asked, since), node) {
+                keep_open(gateway, channel, owner, floor.epoch, &opening).await;
             }
         }
         (taken, _) => {
