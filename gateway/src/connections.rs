@@ -104,7 +104,6 @@ impl Connections {
     }
 
     /// Ends a connection for good: its socket, if it has one, or what is parked of it.
-    #[expect(dead_code, reason = "kicks and bans end connections; they are not built yet")]
     pub(crate) fn end(&self, connection: &ConnectionId, why: Close) {
         let mut inner = self.lock();
         if let Some(known) = inner.by_id.get(connection) {

@@ -29,8 +29,8 @@ pub(crate) async fn drain(gateway: &Shared, shutdown: CancellationToken) {
     while close_idle(gateway) && Instant::now() < talks_until {
         sleep(LOOK_AGAIN).await;
     }
-    for (_, client) in gateway.connections.with_socket() {
-        client.outbox.close(Close::Drain);
+    for (connection, _) in gateway.connections.with_socket() {
+        gateway.connections.end(&connection, Close::Drain);
     }
     gateway.tasks.close();
     if timeout(deadline.saturating_duration_since(Instant::now()), gateway.tasks.wait()).await.is_err() {
@@ -45,7 +45,7 @@ fn close_idle(gateway: &Shared) -> bool {
         if !client.resumable && gateway.floors.is_talking(&connection) {
             talking = true;
         } else {
-            client.outbox.close(Close::Drain);
+            gateway.connections.end(&connection, Close::Drain);
         }
     }
     talking

@@ -36,6 +36,9 @@ pub(crate) struct Floors {
     silence_limit: Duration,
 }
 
+/// A gate that is refused for once may have come too late; it is not given up before the next try.
+const REFUSALS: u32 = 1;
+
 type Key = (ChannelId, ConnectionId);
 
 /// Something to do for a floor, besides renewing it with all others.
@@ -151,6 +154,20 @@ impl Floors {
         held.task = Task::Release(cause, later);
         self.changed.notify_one();
         Some(held.clone())
+    }
+
+    /// The node has opened a gate, or kept it open, or has refused to. One that refuses again and again knows that this talk
+    /// is over: somebody has ended it there, in order to take over from a holder who was silent.
+    fn answered(&self, channel: &ChannelId, owner: &Owner, epoch: u64, refused: bool) {
+        let mut table = self.lock();
+        let held = table.get_mut(&key(channel, owner)).filter(|held| held.epoch == Some(epoch) && !held.is_ending());
+        if let Some(held) = held {
+            held.refusals = if refused { held.refusals + 1 } else { 0 };
+            if held.refusals > REFUSALS {
+                held.task = Task::Release(FloorCause::Silent, Instant::now());
+                self.changed.notify_one();
+            }
+        }
     }
 
     /// The gate of a talk has closed.

@@ -26,11 +26,11 @@ pub(crate) fn node_lost(gateway: &Shared, node: &NodeHandle, how: Lost) {
     }
     gateway.floors.node_lost(node);
     let moved = moved("node-lost");
-    for (_, client) in on_node {
+    for (connection, client) in on_node {
         if client.resumable {
             client.outbox.send(moved.clone());
         } else {
-            client.outbox.close(Close::MediaMoved);
+            gateway.connections.end(&connection, Close::MediaMoved);
         }
     }
 }
@@ -65,9 +65,9 @@ async fn let_go(gateway: &Shared, node: &NodeHandle) {
         let over = node.drain_deadline().is_none_or(|deadline| deadline <= Instant::now());
         let existing = gateway.connections.on_node(node).into_iter().filter(|(_, client)| !client.resumable);
         let existing: Vec<_> = existing.collect();
-        for (connection, client) in &existing {
+        for (connection, _) in &existing {
             if over || !gateway.floors.is_talking(connection) {
-                client.outbox.close(Close::MediaMoved);
+                gateway.connections.end(connection, Close::MediaMoved);
             }
         }
         if existing.is_empty() || over {

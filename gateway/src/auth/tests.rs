@@ -135,3 +135,45 @@ fn a_short_secret_is_refused_and_a_secret_is_never_shown() {
     assert!(!format!("{:?} {keys:?}", config(32)).contains("sss"));
     assert!(Keys::from_config(&AuthConfig::default()).expect("nothing is wrong").is_none());
 }
+
+fn ticket() -> Ticket {
+    let (sid, sub, gateway) = ("x1".to_owned(), "alice".to_owned(), "g1".to_owned());
+    Ticket { sid, sub, gateway, node: Some("n1".to_owned()), jti: "j1".to_owned() }
+}
+
+#[test]
+fn a_ticket_is_read_back_by_every_gateway_with_the_same_secret() {
+    let signed = keys().sign_ticket(&ticket(), Duration::from_secs(60)).expect("signs");
+    let other_settings = keys_of(b"0123456789abcdef0123456789abcdef", Some("control"), Some("voice"));
+    assert_eq!(other_settings.verify_ticket(&signed), Some(ticket()));
+    let placed_nowhere = Ticket { node: None, ..ticket() };
+    let signed = keys().sign_ticket(&placed_nowhere, Duration::from_secs(60)).expect("signs");
+    assert_eq!(keys().verify_ticket(&signed), Some(placed_nowhere));
+}
+
+#[test]
+fn what_is_no_ticket_of_ours_or_over_is_refused() {
+    let other = keys_of(b"another secret of 32 bytes or so", None, None);
+    let signed = other.sign_ticket(&ticket(), Duration::from_secs(60)).expect("signs");
+    assert_eq!(keys().verify_ticket(&signed), None);
+    // Over at once: the time is in whole seconds, and the past is over.
+    let over = keys().sign_ticket(&ticket(), Duration::ZERO).expect("signs");
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(keys().verify_ticket(&over), None);
+    for text in ["", "x", "a.b.c"] {
+        assert_eq!(keys().verify_ticket(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_token_is_no_ticket_and_a_ticket_no_token() {
+    let token = keys().sign(&alice(), Duration::from_secs(60)).expect("signs");
+    assert_eq!(keys().verify_ticket(&token), None);
+    // Signed with the tokens' own key, whatever it says.
+    let mut claims = serde_json::to_value(ticket()).expect("JSON");
+    claims["aud"] = "voiceping-session".into();
+    claims["exp"] = in_seconds(60).into();
+    assert_eq!(keys().verify_ticket(&signed(&claims)), None);
+    let ticket = keys().sign_ticket(&ticket(), Duration::from_secs(60)).expect("signs");
+    assert_eq!(keys().verify(&ticket), Err(TokenError::Invalid));
+}

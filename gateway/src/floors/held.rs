@@ -23,6 +23,8 @@ pub(super) struct Held {
     /// When to try to open the gate there.
     open_at: Option<Instant>,
     pub(super) task: Task,
+    /// How often in a row its node has refused to keep the gate open.
+    pub(super) refusals: u32,
 }
 
 /// A gate that may be open.
@@ -54,7 +56,7 @@ impl Gate {
 impl Held {
     pub(super) fn new(owner: &Owner, epoch: Option<u64>, since: Instant) -> Self {
         let owner = owner.clone();
-        Self { owner, epoch, since, gate: None, next_node: None, open_at: None, task: Task::None }
+        Self { owner, epoch, since, gate: None, next_node: None, open_at: None, task: Task::None, refusals: 0 }
     }
 
     pub(super) fn is_ending(&self) -> bool {

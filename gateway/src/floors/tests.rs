@@ -165,3 +165,16 @@ async fn a_holder_whose_node_is_lost_has_as_long_as_a_silent_one_to_come_back() 
     tokio::time::advance(LIMIT).await;
     assert_eq!(table.due(), [Due::Judge]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_was_ended_elsewhere_ends_the_talk_and_one_that_came_late_does_not() {
+    let table = table();
+    table.grant(1);
+    let answer = |refused| table.floors.answered(&table.channel, &table.owner, 1, refused);
+    answer(true);
+    answer(false);
+    answer(true);
+    assert!(!table.floors.is_ending(&table.channel, &table.owner));
+    answer(true);
+    assert!(matches!(table.held().task, Task::Release(FloorCause::Silent, _)));
+}

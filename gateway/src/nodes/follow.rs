@@ -55,9 +55,9 @@ fn registered(gateway: &Arc<Shared>, nodes: &[Node], tasks: &mut JoinSet<NodeId>
     let by_id: HashMap<_, _> = nodes.iter().map(|node| (&node.id, node)).collect();
     for handle in gateway.nodes.all() {
         handle.describe(by_id.get(handle.id()).copied());
-        // One whose events flow is there, whatever the registry says.
+        // One whose events have come is there until they end, whatever the registry says.
         if !handle.is_registered()
-            && !handle.is_ready()
+            && !handle.was_ready()
             && let Some(task) = followed.get(handle.id())
         {
             task.cancel();

@@ -83,9 +83,20 @@ struct Flags {
 impl Cluster {
     /// All is well.
     pub(crate) async fn start(setup: Setup) -> Self {
+        let rules = FloorRules { lease: setup.lease, talk_limit: None };
+        let cluster = Self::start_on(Store::Memory(Memory::new(rules, memory::Limits::default())), setup.clone()).await;
+        if setup.without.is_none() {
+            for gateway in 0..setup.gateways {
+                cluster.until_ready(gateway, setup.nodes as u64).await;
+            }
+        }
+        cluster
+    }
+
+    /// Over a state that may be away.
+    pub(crate) async fn start_on(store: Store, setup: Setup) -> Self {
         gates::watch();
         let rules = FloorRules { lease: setup.lease, talk_limit: None };
-        let store = Store::Memory(Memory::new(rules, memory::Limits::default()));
         let keys = Keys::hs256(&SecretSlice::from(vec![7; 32]), None, None);
         let clients: Arc<Mutex<HashMap<String, MediaClient>>> = Arc::default();
         let nodes = start_nodes(&setup, &store, &clients).await;
@@ -101,13 +112,7 @@ impl Cluster {
             let task = Some(tokio::spawn(gateway.run(shutdown.clone())));
             TestGateway { address, shutdown, task }
         });
-        let cluster = Self { gateways: gateways.collect(), store, keys, nodes };
-        if setup.without.is_none() {
-            for gateway in 0..setup.gateways {
-                cluster.until_ready(gateway, setup.nodes as u64).await;
-            }
-        }
-        cluster
+        Self { gateways: gateways.collect(), store, keys, nodes }
     }
 
     /// A client that is signed in at a gateway.

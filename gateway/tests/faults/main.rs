@@ -10,6 +10,7 @@ mod node;
 mod placement;
 mod sessions;
 mod shutdown;
+mod state;
 mod voice;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
