@@ -152,8 +152,12 @@ impl Gateway {
         });
 
         let router = http::router(Arc::clone(&gateway));
+        let serve = async {
+            gateway.nodes.first_ready().await;
+            http::serve(listener, router, &gateway.tasks, shutdown.clone()).await;
+        };
         let outcome = tokio::select! {
-            () = http::serve(listener, router, &gateway.tasks, shutdown.clone()) => Ok(()),
+            () = serve => Ok(()),
             ended = parts.join_next() => Err(why_ended(ended)),
         };
         drain::drain(&gateway, shutdown).await;

@@ -15,6 +15,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use voiceping_state::{ChannelId, Node, NodeId, node};
@@ -80,6 +82,26 @@ impl Nodes {
             }
         };
         timeout(INTRODUCTION, found).await.ok().flatten()
+    }
+
+    /// Waits for the first node that is ready, but not for long: a gateway that has just started would refuse its first
+    /// clients for no reason.
+    pub(crate) async fn first_ready(&self) {
+        let mut met = self.met.subscribe();
+        let found = async {
+            loop {
+                met.mark_unchanged();
+                let handles = self.all().into_iter();
+                let mut ready: FuturesUnordered<_> =
+                    handles.map(|handle| async move { handle.until_ready().await }).collect();
+                tokio::select! {
+                    Some(true) = ready.next() => return,
+                    _ = met.changed() => {}
+                }
+            }
+        };
+        // Without one, clients are told so.
+        let _ = timeout(INTRODUCTION, found).await;
     }
 
     fn get(&self, id: &NodeId) -> Option<Arc<NodeHandle>> {
