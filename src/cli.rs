@@ -28,6 +28,9 @@ pub enum Command {
 
     /// Print a signed token, to connect a client by hand or in a test
     Token(token::Args),
+
+    /// Load a deployment with members that talk, and say what they feel
+    Loadtest(Box<voiceping_loadtest::Args>),
 }
 
 #[cfg(test)]

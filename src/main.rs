@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Some(Command::Gateway(args)) => gateway::run(*args),
         Some(Command::MediaNode(args)) => media_node::run(*args),
         Some(Command::Token(args)) => token::run(args),
+        Some(Command::Loadtest(args)) => voiceping_loadtest::run(*args),
         None => all_in_one::run(cli.all_in_one),
     };
     match outcome {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
 use rtc::rtp::Packet;
@@ -151,6 +152,11 @@ impl Ear {
     pub async fn next(&mut self) -> Result<Heard> {
         let packet = crate::soon("a packet", self.packets.recv()).await?.context("the transport has ended")?;
         Heard::read(&packet).with_context(|| format!("not a frame as it was spoken: {packet:?}"))
+    }
+
+    /// The payload of the next packet, whatever it is and however long it takes; `None`: the transport has ended.
+    pub async fn payload(&mut self) -> Option<Bytes> {
+        Some(self.packets.recv().await?.payload)
     }
 
     /// The next packets.

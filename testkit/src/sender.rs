@@ -138,6 +138,12 @@ impl Microphone {
         Ok(first)
     }
 
+    /// Speaks one frame with a payload of the caller's.
+    pub async fn speak(&self, payload: Bytes) -> Result<()> {
+        let number = self.voice.next.fetch_add(1, Ordering::SeqCst);
+        self.voice.send(number, payload).await
+    }
+
     /// Speaks until the answer is dropped, as a browser does whose producer is merely paused at the server.
     pub fn keep_speaking(&self) -> Speaking {
         let voice = Arc::clone(&self.voice);
@@ -170,6 +176,10 @@ impl Microphone {
 impl Voice {
     async fn speak(&self) -> Result<()> {
         let number = self.next.fetch_add(1, Ordering::SeqCst);
+        self.send(number, voice::frame(self.speaker, number)).await
+    }
+
+    async fn send(&self, number: u32, payload: Bytes) -> Result<()> {
         let mut header = Header {
             version: 2,
             payload_type: self.payload_type,
@@ -181,7 +191,7 @@ impl Voice {
         if let Some((id, mid)) = &self.mid {
             header.set_extension(*id, mid.clone())?;
         }
-        self.track.write_rtp(Packet { header, payload: voice::frame(self.speaker, number) }).await?;
+        self.track.write_rtp(Packet { header, payload }).await?;
         Ok(())
     }
 }

@@ -1,0 +1,207 @@
+//! One run from its beginning to its end: look around, let members join, let them talk, let them leave, count.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::args::Args;
+use crate::figures::Count;
+use crate::member;
+use crate::plan::{self, Member};
+use crate::process::{self, Samples};
+use crate::progress::{LOOK, Progress};
+use crate::report::{Looks, Report};
+use crate::run::{GRACE, Phase, Run};
+use crate::target::Target;
+
+/// Between the last join and the first talk: the deployment comes to rest, and its memory is looked at.
+const REST: Duration = Duration::from_secs(1);
+
+/// How long talks may take to come to their end, and members to leave.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Answers the report of a run in which anybody joined.
+pub(crate) async fn conduct(args: Args) -> Result<Report> {
+    let target = Target::resolve(&args.url, &args.media_hosts).await?;
+    for pid in &args.pids {
+        ensure!(process::exists(*pid), "--pid {pid}: there is no such process");
+    }
+    let (phase, watched) = watch::channel(Phase::Joining);
+    let run = Arc::new(Run::new(args, target, watched)?);
+    let members = plan::members(&run.args);
+    let first = members.first().context("a member")?;
+    if let Err(failure) = Box::pin(member::scout(&run, first)).await {
+        bail!("nobody can join at {}: {}: {}", run.target.url, failure.kind, failure.text);
+    }
+    let interrupt = Interrupt::new();
+    let before = look(&run);
+
+    let started = Instant::now();
+    let (late, early): (Vec<Member>, Vec<Member>) = members.iter().partition(|member| member.late);
+    join(&run, &early, started, &interrupt).await;
+    let joining = started.elapsed();
+    sleep(REST).await;
+    let early_joined = run.figures().count(Count::Joined);
+    if early_joined == 0 {
+        let errors = run.figures();
+        let errors: Vec<String> = errors.errors().iter().map(|(kind, (_, first))| format!("{kind}: {first}")).collect();
+        bail!("nobody has joined at {}: {}", run.target.url, errors.join("; "));
+    }
+    let joined = look(&run);
+
+    let (talking, received) = (Instant::now(), run.figures().count(Count::Received));
+    phase.send_replace(Phase::Talking);
+    talk(&run, &late, talking, &interrupt).await;
+    phase.send_replace(Phase::Ending);
+    let ending = Instant::now();
+    while run.talking.load(std::sync::atomic::Ordering::Relaxed) > 0 && ending.elapsed() < PATIENCE {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let talked_for = talking.elapsed();
+    let talked = look(&run);
+    let forwarded = run.figures().count(Count::Received) - received;
+    sleep(GRACE + REST).await;
+
+    phase.send_replace(Phase::Leaving);
+    run.tasks.close();
+    if timeout(PATIENCE, run.tasks.wait()).await.is_err() {
+        run.figures.lock().error("leave", &format!("members were not gone after {PATIENCE:?}"));
+    }
+    run.media.stop();
+
+    let looks = Looks { before, joined, talked };
+    let by_pid = looks.costs();
+    let deployment = by_pid.values().map(|cost| cost.talking).sum();
+    Ok(Report {
+        target: run.target.url.to_string(),
+        settings: settings(&run),
+        figures: run.figures(),
+        joining,
+        talking: talked_for,
+        members: run.args.members,
+        early: early_joined,
+        forwarded,
+        own: looks.own(),
+        others: looks.others(deployment),
+        dropped: looks.talked.dropped.saturating_sub(looks.before.dropped),
+        own_dropped: looks.talked.own_dropped,
+        by_pid,
+        limits: run.args.fail_if.clone(),
+    })
+}
+
+/// Lets members join one after the other over the ramp, and waits until each has or has not.
+async fn join(run: &Arc<Run>, members: &[Member], started: Instant, interrupt: &Interrupt) {
+    let progress = Progress::new("joining", members.len() as u64);
+    let step = run.args.ramp() / (members.len() as u32).max(1);
+    let starting = async {
+        for (at, member) in members.iter().enumerate() {
+            if !step.is_zero() {
+                sleep_until(started + step * at as u32).await;
+            }
+            run.tasks.spawn(member::live(Arc::clone(run), *member));
+        }
+        std::future::pending::<()>().await;
+    };
+    let watching = async {
+        loop {
+            // Often, because the time that all took is measured by it; the bar is drawn at every tenth look.
+            for _ in 0..LOOK.as_millis() / 10 {
+                let settled = {
+                    let figures = run.figures.lock();
+                    figures.count(Count::Joined) + figures.count(Count::NotJoined)
+                };
+                if settled >= members.len() as u64 || interrupt.came() {
+                    return;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+            if !progress.is_hidden() {
+                let figures = run.figures();
+                progress.show(figures.count(Count::Joined), run, &figures);
+            }
+        }
+    };
+    tokio::select! { () = starting => {}, () = watching => {} }
+    progress.end();
+}
+
+/// Lets time pass until the talks are to end; late members join in between, evenly.
+async fn talk(run: &Arc<Run>, late: &[Member], started: Instant, interrupt: &Interrupt) {
+    let duration = run.args.duration;
+    let progress = Progress::new("talking", duration.as_secs());
+    let mut late = late.iter().enumerate().map(|(at, member)| {
+        // Not in the first tenth, when talks have yet to begin, nor in the last, when there is little left to hear.
+        let share = 0.1 + 0.8 * at as f64 / late.len() as f64;
+        (started + duration.mul_f64(share), member)
+    });
+    let mut next = late.next();
+    let mut looked = started;
+    while started.elapsed() < duration && !interrupt.came() {
+        while let Some((at, member)) = next
+            && at <= Instant::now()
+        {
+            run.tasks.spawn(member::live(Arc::clone(run), *member));
+            next = late.next();
+        }
+        if looked.elapsed() >= LOOK && !progress.is_hidden() {
+            looked = Instant::now();
+            progress.show(started.elapsed().as_secs(), run, &run.figures());
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    progress.end();
+}
+
+/// The deployment's processes as they are now.
+fn look(run: &Run) -> Samples {
+    let mut pids = run.args.pids.clone();
+    if run.target.is_local() {
+        pids.extend(process::find(run.target.address, &run.media_addresses()));
+    }
+    Samples::take(pids)
+}
+
+fn settings(run: &Run) -> serde_json::Value {
+    let args = &run.args;
+    json!({
+        "members": args.members,
+        "channels": args.channels,
+        "speakers_per_channel": args.speakers_per_channel,
+        "late_members": args.late_members(),
+        "webrtc_crate": args.webrtc_crate,
+        "ramp_seconds": args.ramp().as_secs_f64(),
+        "duration_seconds": args.duration.as_secs_f64(),
+        "talk_mean_seconds": args.talk_mean.as_secs_f64(),
+        "pause_mean_seconds": args.pause_mean.as_secs_f64(),
+        "microphones": format!("{:?}", args.microphones).to_lowercase(),
+        "open_microphones": args.open_microphones,
+        "consume": format!("{:?}", args.consume).to_lowercase(),
+        "threads": args.threads(),
+        "seed": run.seed,
+    })
+}
+
+/// Ctrl-C: the run ends early, in order, with a report.
+struct Interrupt(watch::Receiver<bool>);
+
+impl Interrupt {
+    fn new() -> Self {
+        let (sender, receiver) = watch::channel(false);
+        tokio::spawn(async move {
+            // Without signals there is no interruption.
+            if tokio::signal::ctrl_c().await.is_ok() {
+                sender.send_replace(true);
+            }
+        });
+        Self(receiver)
+    }
+
+    fn came(&self) -> bool {
+        *self.0.borrow()
+    }
+}
