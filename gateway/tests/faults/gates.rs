@@ -106,19 +106,6 @@ impl<S: Subscriber> Layer<S> for Listener {
             let mut fields = Fields::default();
             event.record(&mut fields);
             fields.take_in();
-        } else if std::env::var_os("SHOW_LOG").is_some() && event.metadata().target().starts_with("voiceping") {
-            let mut fields = Fields::default();
-            event.record(&mut fields);
-            #[allow(clippy::print_stderr)]
-            {
-                eprintln!(
-                    "{} {} {:?} {:?}",
-                    event.metadata().level(),
-                    event.metadata().target(),
-                    fields.texts,
-                    fields.numbers
-                );
-            }
         }
     }
 }
