@@ -4,8 +4,8 @@ import functools
 import re
 import unittest
 
-from chart import (BASE, CHART, HELMS, Validation, environment, known_variables, lint, of_kind, pods, render, seconds,
-                   workloads)
+from chart import (BASE, CHART, HELMS, Validation, environment, known_variables, lint, merged, notes, of_kind, pods, render,
+                   seconds, workloads)
 from matrix import cases, examples
 
 CASES = [*examples(), *cases()]
@@ -182,6 +182,18 @@ class Rendering(unittest.TestCase):
                 path = variable.get("value", "")
                 if path.startswith("/etc/voiceping"):
                     self.assertIn(path.rpartition("/")[0], mounts.values(), key)
+
+    def test_the_notes_name_the_ports_to_open(self):
+        for name, values in examples():
+            with self.subTest(name):
+                said = notes(values)
+                workers = values["mediaNode"].get("workers", 2)
+                self.assertIn(f"UDP 40000-{40000 + workers - 1}  from clients", said)
+                self.assertIn("TCP 50051  from gateways and media nodes", said)
+                for instance in values["mediaNode"].get("instances", {}).values():
+                    self.assertIn(instance["addresses"][0], said)
+                self.assertEqual("Not for production" in said, name == "single-node.yaml")
+        self.assertIn("UDP 40000  from clients", notes(merged(BASE, {"mediaNode": {"workers": 1}})))
 
     def test_documented_values_are_in_the_schema(self):
         schema = (CHART / "values.schema.json").read_text()

@@ -122,17 +122,22 @@ class Processes(unittest.TestCase):
     def test_with_a_secret(self):
         self.conversation({"grpc": {"clusterSecret": {"existingSecret": "cluster"}}})
 
+    def make_certificate(self, name, *arguments):
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+        files = ["-keyout", self.folder / "grpc" / f"{name}.key", "-out", self.folder / "grpc" / f"{name}.crt"]
+        subprocess.run([*make, *files, *arguments], check=True, capture_output=True)
+        return (self.folder / "grpc" / f"{name}.crt").read_text()
+
     def test_with_certificates(self):
         folder = self.folder / "grpc"
         folder.mkdir()
+        old, ours = (self.make_certificate(name, "-subj", f"/CN={name}") for name in ("old", "authority"))
         name = "media-node.voiceping"
-        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
-        authority = ["-subj", "/CN=authority", "-keyout", folder / "ca.key", "-out", folder / "ca.crt"]
-        leaf = ["-subj", f"/CN={name}", "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-addext",
-                f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=critical,CA:FALSE",
-                "-keyout", folder / "tls.key", "-out", folder / "tls.crt"]
-        for arguments in (authority, leaf):
-            subprocess.run([*make, *arguments], check=True, capture_output=True)
+        signed = ["-CA", folder / "authority.crt", "-CAkey", folder / "authority.key"]
+        extensions = ["-addext", f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=critical,CA:FALSE"]
+        self.make_certificate("tls", "-subj", f"/CN={name}", *signed, *extensions)
+        # While an authority is replaced there are two.
+        (folder / "ca.crt").write_text(old + ours)
         self.conversation({"grpc": {"tls": {"existingSecret": "grpc-tls"}}})
 
     def test_with_all_that_can_be_set(self):
