@@ -27,6 +27,9 @@ pub const BETWEEN: Duration = Duration::from_millis(5);
 /// The network moves in steps of this: no datagram between nodes is faster.
 const STEP: Duration = Duration::from_millis(1);
 
+/// More than all the packets of any test.
+const STORM: usize = 50_000;
+
 /// See the module.
 pub struct Nodes {
     /// All engines, node by node.
@@ -178,6 +181,7 @@ impl Nodes {
             for (_, remote, datagram) in std::mem::take(&mut self.engines[at].to_nodes) {
                 let Some(to) = (0..self.engines.len()).find(|to| address(*to) == remote) else { continue };
                 self.crossed.push((at, to, datagram.clone()));
+                assert!(self.crossed.len() < STORM, "what was relayed is relayed again");
                 for delay in (self.fate)(&datagram, &mut self.rng) {
                     self.sequence += 1;
                     self.wire.push(Reverse((self.now() + delay, self.sequence, to, datagram.clone())));
