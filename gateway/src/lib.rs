@@ -153,7 +153,7 @@ impl Gateway {
 
         let router = http::router(Arc::clone(&gateway));
         let serve = async {
-            gateway.nodes.first_ready().await;
+            gateway.nodes.room().await;
             http::serve(listener, router, &gateway.tasks, shutdown.clone()).await;
         };
         let outcome = tokio::select! {

@@ -84,18 +84,23 @@ impl Nodes {
         timeout(INTRODUCTION, found).await.ok().flatten()
     }
 
-    /// Waits for the first node that is ready, but not for long: a gateway that has just started would refuse its first
-    /// clients for no reason.
-    pub(crate) async fn first_ready(&self) {
+    /// Waits until a node takes clients, but not for long: it may have registered a moment ago, when the only other one
+    /// began to drain or when this gateway itself has just started.
+    pub(crate) async fn room(&self) {
         let mut met = self.met.subscribe();
         let found = async {
             loop {
                 met.mark_unchanged();
-                let handles = self.all().into_iter();
-                let mut ready: FuturesUnordered<_> =
-                    handles.map(|handle| async move { handle.until_ready().await }).collect();
+                let handles = self.all();
+                if handles.iter().any(|handle| handle.takes_clients()) {
+                    return;
+                }
+                self.wanted.notify_one();
+                let joining = handles.into_iter().filter(|handle| !handle.is_ready());
+                let mut joining: FuturesUnordered<_> =
+                    joining.map(|handle| async move { handle.until_ready().await }).collect();
                 tokio::select! {
-                    Some(true) = ready.next() => return,
+                    Some(true) = joining.next() => {}
                     _ = met.changed() => {}
                 }
             }

@@ -163,6 +163,11 @@ impl Session {
         })
     }
 
+    /// Does the connection have a node, on which it can stay?
+    pub(crate) fn stays(&self) -> bool {
+        self.node().is_some_and(|node| !node.is_draining() || !self.is_resumable())
+    }
+
     fn set_node(&mut self, node: Option<Arc<NodeHandle>>) {
         self.gateway.connections.set_node(&self.owner.connection, node.as_ref());
         self.node = node;

@@ -15,6 +15,7 @@ mod phone;
 #[allow(dead_code)] // the same
 #[path = "../stack/process.rs"]
 mod process;
+mod quiet;
 mod scenarios;
 #[allow(dead_code, unreachable_pub)] // of the state's tests
 #[path = "../../state/tests/state/redis/servers.rs"]

@@ -6,7 +6,7 @@ use voiceping_testkit::voice::assert_one_stream;
 
 use crate::cluster::{Cluster, Options};
 use crate::phone::{hears_of, join, press, release};
-use crate::user::{User, until_speaks};
+use crate::user::{User, Voice, until_speaks};
 
 async fn cluster() -> Result<Cluster> {
     Cluster::with(2, 2, Options { gateway: &["--floor-lease", "4s"], ..Options::default() }).await
@@ -121,13 +121,7 @@ async fn sessions_move_when_their_media_node_dies() -> Result<()> {
     let killed = std::time::Instant::now();
     cluster.kill_media_node(0).await?;
     for user in [&mut alice, &mut bob] {
-        let moved = loop {
-            let push = user.socket.push().await?;
-            if push["type"] == "media-moved" {
-                break push;
-            }
-        };
-        assert_eq!(moved["data"]["reason"], "node-lost", "{moved}");
+        until_moved(user, "node-lost").await?;
     }
     drop(speaking);
     let voice = alice.microphone(&channel).await?;
@@ -154,13 +148,7 @@ async fn a_talk_that_begins_on_a_draining_node_is_heard() -> Result<()> {
     let voice = alice.microphone(&channel).await?;
     let mut bob = User::listening(&cluster, 1, 2, &channel).await?;
     cluster.media_nodes[0].signal("TERM").await?;
-    let moved = loop {
-        let push = alice.socket.push().await?;
-        if push["type"] == "media-moved" {
-            break push;
-        }
-    };
-    assert_eq!(moved["data"]["reason"], "draining", "{moved}");
+    until_moved(&mut alice, "draining").await?;
     press(&mut alice.socket, &channel).await?;
     voice.microphone.say(10).await?;
     let mut heard = bob.hear(10).await?;
@@ -176,6 +164,79 @@ async fn a_talk_that_begins_on_a_draining_node_is_heard() -> Result<()> {
     ensure!(status.success(), "it ends when it is empty: {status}");
     cluster.assert_one_speaker()?;
     Ok(())
+}
+
+/// A rolling restart: every gateway and every media node is replaced in turn while two talk to each other. Media nodes drain,
+/// gateways are told to end; nobody has to press twice, and nobody is counted out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_outlives_the_replacement_of_every_process() -> Result<()> {
+    let mut cluster = cluster().await?;
+    let channel = cluster.channel();
+    let mut users = Vec::new();
+    for voice in 0..2 {
+        let mut user = User::listening(&cluster, voice as usize, voice, &channel).await?;
+        let ticket = begin(&mut user).await?;
+        let microphone = user.microphone(&channel).await?;
+        users.push((user, microphone, ticket));
+    }
+    say_something(&mut users, &channel).await?;
+    for number in 0..2 {
+        cluster.gateways[number].process.signal("TERM").await?;
+        let other = 1 - number;
+        for (user, _, ticket) in &mut users {
+            // Who was at the other gateway still has his socket; coming again is allowed at any time.
+            *ticket = resume(&cluster, other, user, &channel, ticket).await?;
+        }
+        cluster.gateways[number].process.ended().await?;
+        cluster.replace_gateway(number).await?;
+        say_something(&mut users, &channel).await?;
+    }
+    // Each is on the node of his region. Who was on the first is on the second when that ends.
+    for (number, there) in [(0, 0..1), (1, 0..2)] {
+        cluster.media_nodes[number].signal("TERM").await?;
+        for (user, voice, _) in &mut users[there] {
+            until_moved(user, "draining").await?;
+            user.listen_again(&channel).await?;
+            let former = std::mem::replace(voice, user.microphone(&channel).await?);
+            former.close().await?;
+        }
+        say_something(&mut users, &channel).await?;
+        let status = cluster.media_nodes[number].ended().await?;
+        ensure!(status.success(), "it ends when it is empty: {status}");
+        cluster.replace_media_node(number).await?;
+    }
+    say_something(&mut users, &channel).await?;
+    let joined = join(&mut users[0].0.socket, &channel).await?;
+    assert_eq!(joined["userCount"], 2, "{joined}");
+    cluster.assert_one_speaker()?;
+    Ok(())
+}
+
+/// One after the other presses, speaks, and is heard by the other.
+async fn say_something(users: &mut [(User, Voice, Value)], channel: &str) -> Result<()> {
+    for speaker in 0..users.len() {
+        let (user, voice, _) = &mut users[speaker];
+        press(&mut user.socket, channel).await?;
+        voice.microphone.say(10).await?;
+        let spoken_by = user.voice;
+        for (listener, _, _) in users.iter_mut().filter(|(other, _, _)| other.voice != spoken_by) {
+            let heard = listener.hear(10).await?;
+            ensure!(heard.iter().all(|packet| packet.speaker == spoken_by), "{heard:?}");
+        }
+        release(&mut users[speaker].0.socket, channel).await?;
+    }
+    Ok(())
+}
+
+/// Reads pushes until the one that says that the media goes elsewhere.
+async fn until_moved(user: &mut User, reason: &str) -> Result<()> {
+    loop {
+        let push = user.socket.push().await?;
+        if push["type"] == "media-moved" {
+            assert_eq!(push["data"]["reason"], reason, "{push}");
+            return Ok(());
+        }
+    }
 }
 
 /// A session whose client never comes back is forgotten, and its floor and its transports with it.

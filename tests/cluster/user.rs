@@ -17,14 +17,21 @@ pub(crate) struct User {
     pub(crate) voice: u32,
     pub(crate) socket: Signaling,
     capabilities: Value,
-    _recv: Transport<RecvTransport>,
+    recv: Transport<RecvTransport>,
     pub(crate) ear: Ear,
 }
 
 /// What speaks: a transport and a microphone.
 pub(crate) struct Voice {
-    _send: Transport<SendTransport>,
+    send: Transport<SendTransport>,
     pub(crate) microphone: Microphone,
+}
+
+impl Voice {
+    /// Says goodbye to the media node.
+    pub(crate) async fn close(self) -> Result<()> {
+        self.send.media.close().await
+    }
 }
 
 impl User {
@@ -36,21 +43,22 @@ impl User {
         let capabilities = load_device(&mut socket, channel).await?;
         let mut recv = open_to_receive(&mut socket, channel).await?;
         let ear = recv.consume(&mut socket, channel, &format!("floor:{channel}"), &capabilities).await?;
-        Ok(Self { name, voice, socket, capabilities, _recv: recv, ear })
+        Ok(Self { name, voice, socket, capabilities, recv, ear })
     }
 
     /// Opens a microphone on the channel.
     pub(crate) async fn microphone(&mut self, channel: &str) -> Result<Voice> {
         let mut send = open_to_send(&mut self.socket, channel, DtlsRole::Client).await?;
         let (_, microphone) = send.produce(&mut self.socket, channel, self.voice).await?;
-        Ok(Voice { _send: send, microphone })
+        Ok(Voice { send, microphone })
     }
 
-    /// Consumes the channel's floor output again, over a new transport.
+    /// Consumes the channel's floor output again, over a new transport in the place of the old one.
     pub(crate) async fn listen_again(&mut self, channel: &str) -> Result<()> {
         let mut recv = open_to_receive(&mut self.socket, channel).await?;
         self.ear = recv.consume(&mut self.socket, channel, &format!("floor:{channel}"), &self.capabilities).await?;
-        self._recv = recv;
+        // Its node may be gone, and hears no goodbye then.
+        let _ = std::mem::replace(&mut self.recv, recv).media.close().await;
         Ok(())
     }
 

@@ -28,6 +28,9 @@ impl CreateTransport {
         let channel = session.member_of(&self.channel)?;
         let joined = session.joined_count();
         session.transports().check_limit(joined)?;
+        if !session.stays() {
+            session.gateway().nodes.room().await;
+        }
         let node = session.place(&channel)?;
         let request = CreateTransportRequest {
             gateway_id: session.gateway().id.clone(),
