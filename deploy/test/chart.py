@@ -1,4 +1,4 @@
-"""Renders the chart and validates what comes out. Used by the tests beside it; DEPLOY_TOOLS is the folder of tools.sh."""
+"""Renders the chart and validates what comes out. Used by the tests here; DEPLOY_TOOLS is the folder of tools.sh."""
 
 import copy
 import functools
@@ -68,7 +68,8 @@ def lint(values, version):
 
 def notes(values):
     """What is said after an installation. Helm 3 would not say it without a cluster."""
-    return helm("4", "install", "voice", "--namespace", "talk", "--dry-run=client", values=values).partition("NOTES:")[2]
+    said = helm("4", "install", "voice", "--namespace", "talk", "--dry-run=client", values=values)
+    return said.partition("NOTES:")[2]
 
 
 def is_builtin(thing):

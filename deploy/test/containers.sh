@@ -132,6 +132,6 @@ done
 
 step "a conversation"
 timeout 400 node --test deploy/test/cluster.test.js || {
-    timeout 20 "$COMPOSE" logs --tail 60
+    timeout 20 "$COMPOSE" logs --tail 400
     exit 1
 }

@@ -63,11 +63,18 @@ WAYS = {
     "none": {},
     "ingress": {
         "ingress": {"enabled": True, "className": "nginx", "hosts": ["a.example", "b.example"], "tlsSecret": "tls"},
-        "networkPolicy": {"gatewayFrom": [{"namespaceSelector": {}}], "grpcFrom": [{"ipBlock": {"cidr": "10.3.0.0/16"}}]},
+        "networkPolicy": {
+            "gatewayFrom": [{"namespaceSelector": {}}],
+            "grpcFrom": [{"ipBlock": {"cidr": "10.3.0.0/16"}}],
+        },
     },
     "any-host": {"ingress": {"enabled": True, "annotations": {"a": "b"}}},
     "route": {
-        "httpRoute": {"enabled": True, "parentRefs": [{"name": "out", "sectionName": "https"}], "hostnames": ["a.example"]}
+        "httpRoute": {
+            "enabled": True,
+            "parentRefs": [{"name": "out", "sectionName": "https"}],
+            "hostnames": ["a.example"],
+        }
     },
     "load-balancer": {
         "gateway": {"service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["198.51.100.0/24"]}},

@@ -4,8 +4,8 @@ import functools
 import re
 import unittest
 
-from chart import (BASE, CHART, HELMS, Validation, environment, known_variables, lint, merged, notes, of_kind, pods, render,
-                   seconds, workloads)
+from chart import (BASE, CHART, HELMS, REPOSITORY, Validation, environment, known_variables, lint, merged, notes,
+                   of_kind, pods, render, seconds, workloads)
 from matrix import cases, examples
 
 CASES = [*examples(), *cases()]
@@ -88,7 +88,8 @@ class Rendering(unittest.TestCase):
                 self.assertNotIn("privileged", security)
                 self.assertIn("requests", container["resources"])
                 for port in container.get("ports", []):
-                    self.assertEqual("hostPort" in port, of_media and exposure == "hostPort" and port["protocol"] == "UDP")
+                    media = of_media and port["protocol"] == "UDP"
+                    self.assertEqual("hostPort" in port, media and exposure == "hostPort")
 
     @every_case
     def test_no_secret_is_written_out(self, values, objects):
@@ -194,6 +195,10 @@ class Rendering(unittest.TestCase):
                     self.assertIn(instance["addresses"][0], said)
                 self.assertEqual("Not for production" in said, name == "single-node.yaml")
         self.assertIn("UDP 40000  from clients", notes(merged(BASE, {"mediaNode": {"workers": 1}})))
+
+    def test_the_chart_is_of_this_version(self):
+        version = re.search(r'^version = "(.+)"', (REPOSITORY / "Cargo.toml").read_text(), re.MULTILINE)[1]
+        self.assertIn(f"appVersion: {version}\n", (CHART / "Chart.yaml").read_text())
 
     def test_documented_values_are_in_the_schema(self):
         schema = (CHART / "values.schema.json").read_text()

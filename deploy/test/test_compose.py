@@ -1,5 +1,6 @@
 """The compose file, the Dockerfile and the proxy's configuration say what their tools and the code understand."""
 
+import ipaddress
 import json
 import os
 import re
@@ -16,10 +17,14 @@ def run(*command, **variables):
     return subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True)
 
 
-def services(**variables):
+def config(**variables):
     done = run(BIN / "docker-compose", "config", "--format", "json", **variables)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["services"]
+    return json.loads(done.stdout)
+
+
+def services(**variables):
+    return config(**variables)["services"]
 
 
 class Compose(unittest.TestCase):
@@ -28,7 +33,8 @@ class Compose(unittest.TestCase):
         self.assertEqual(all_of_them["gateway"]["deploy"]["replicas"], 2)
         self.assertNotIn("ports", all_of_them["gateway"], "a port of the host can be given to one container only")
         self.assertNotIn("container_name", all_of_them["gateway"])
-        self.assertEqual([name for name in all_of_them if name.startswith("media-node")], ["media-node-a", "media-node-b"])
+        media_nodes = [name for name in all_of_them if name.startswith("media-node")]
+        self.assertEqual(media_nodes, ["media-node-a", "media-node-b"])
 
     def test_media_nodes_publish_the_ports_that_they_announce(self):
         published = []
@@ -46,6 +52,15 @@ class Compose(unittest.TestCase):
                 self.assertEqual(each["host_ip"], "192.0.2.7")
             published += wanted
         self.assertEqual(len(published), len(set(published)))
+
+    def test_addresses_that_are_given_out_are_none_that_is_taken(self):
+        network = config()["networks"]["default"]["ipam"]["config"][0]
+        subnet, given_out = (ipaddress.ip_network(network[key]) for key in ("subnet", "ip_range"))
+        self.assertTrue(given_out.subnet_of(subnet))
+        self.assertNotIn(subnet.broadcast_address, given_out, "Podman gives it to a container")
+        for name, service in services().items():
+            fixed = (service["networks"]["default"] or {}).get("ipv4_address")
+            self.assertFalse(fixed and ipaddress.ip_address(fixed) in given_out, name)
 
     def test_nothing_is_reachable_from_elsewhere_while_the_secrets_are_known_to_everybody(self):
         for service in services().values():

@@ -123,9 +123,10 @@ class Processes(unittest.TestCase):
         self.conversation({"grpc": {"clusterSecret": {"existingSecret": "cluster"}}})
 
     def make_certificate(self, name, *arguments):
-        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
         files = ["-keyout", self.folder / "grpc" / f"{name}.key", "-out", self.folder / "grpc" / f"{name}.crt"]
-        subprocess.run([*make, *files, *arguments], check=True, capture_output=True)
+        make = ["openssl", "req", "-x509", "-days", "1", *key, *files, *arguments]
+        subprocess.run(make, check=True, capture_output=True)
         return (self.folder / "grpc" / f"{name}.crt").read_text()
 
     def test_with_certificates(self):
@@ -146,7 +147,7 @@ class Processes(unittest.TestCase):
         self.conversation(merged(REST, own, {"gateway": {"drainSeconds": 5}, "mediaNode": {"drainSeconds": 5}}))
 
     def test_a_process_that_cannot_reach_redis_waits_for_it(self):
-        """Sentinels and a Cluster are given in a form that is understood; that they work is for the tests of the state."""
+        """Sentinels and a Cluster are given in a form that is understood; the tests of the state show that they work."""
         cluster = {"mode": "cluster", "urls": ["redis://127.0.0.1:1", "redis://127.0.0.1:2"]}
         sentinel = {"mode": "sentinel", "master": "voice", "urls": ["redis://127.0.0.1:1", "redis://127.0.0.1:2"]}
         for redis in (cluster, sentinel):

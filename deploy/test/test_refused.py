@@ -13,7 +13,8 @@ BUNDLED = {"bundled": {"enabled": True}, "urls": [], "password": {"existingSecre
 # Changes of values that are complete, and a part of what is said to them.
 COMBINATIONS = [
     ({"mediaNode": {"exposure": "loadBalancerPerPod"}}, "an address where no load balancer listens"),
-    ({"mediaNode": {"exposure": "loadBalancerPerPod", "announce": "static", "instances": TWO}}, "announce=loadBalancer"),
+    ({"mediaNode": {"exposure": "loadBalancerPerPod", "announce": "static", "instances": TWO}},
+     "Set mediaNode.announce=loadBalancer"),
     ({"mediaNode": {"announce": "loadBalancer", "instances": TWO}}, "no load balancer in front"),
     ({"mediaNode": {"exposure": "hostPort", "announce": "loadBalancer", "instances": TWO}}, "exposure=hostPort"),
     ({"mediaNode": {"announce": "static"}}, "List one instance for each pod"),
