@@ -27,7 +27,7 @@ pub(super) fn heard(own_ssrc: u32, ssrc: u32, last_sequence_number: u32) -> Opti
 /// About a stream that is sent.
 pub(super) fn sent(ssrc: u32, unix_ns: u64, rtp_time: u32, packet_count: u32, octet_count: u32) -> Option<Vec<u8>> {
     let (seconds, fraction) = (unix_ns / 1_000_000_000, unix_ns % 1_000_000_000);
-    let ntp_time = (seconds + NTP_EPOCH) << 32 | (fraction << 32) / 1_000_000_000;
+    let ntp_time = ((seconds + NTP_EPOCH) << 32) + (fraction << 32) / 1_000_000_000;
     encode(Box::new(SenderReport { ssrc, ntp_time, rtp_time, packet_count, octet_count, ..SenderReport::default() }))
 }
 
