@@ -67,6 +67,7 @@ named! {
         Listened "listened" "talks, times the listeners who were there",
         ClippedFirst "clipped_first" "of them without the first packet",
         ClippedLast "clipped_last" "of them without the last packet",
+        Edges "edges" "packets of open microphones heard at the edges of talks",
         Strays "strays" "packets that are none of this run's, or could not be opened",
         Pushes "pushes" "speaker-changed received",
     }

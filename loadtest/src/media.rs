@@ -105,8 +105,10 @@ pub(crate) enum Command {
     },
     /// A talk has ended and its packets have had time to arrive.
     Over(Over),
+    /// Says goodbye, and tells when it is done: what the server says after that is not listened to.
     Close {
         id: TransportId,
+        done: oneshot::Sender<()>,
     },
     Stop,
 }

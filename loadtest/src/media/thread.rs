@@ -142,7 +142,7 @@ impl Thread {
                 self.with(id, |transport, _| transport.hush());
             }
             Command::Over(over) => self.over(&over, figures),
-            Command::Close { id } => {
+            Command::Close { id, done } => {
                 let channel = self.with(id, |transport, wants| {
                     transport.close(now, wants);
                     transport.channel()
@@ -153,6 +153,7 @@ impl Thread {
                     listeners.retain(|listener| *listener != id);
                 }
                 self.transports[id.0 as usize] = None;
+                let _ = done.send(()); // its member may have been given up
             }
             Command::Stop => {}
         }

@@ -139,7 +139,9 @@ impl MemberMedia {
         match self {
             Self::Lean(lean) => {
                 for side in [Side::Send, Side::Recv] {
-                    lean.command(side, |id| Command::Close { id });
+                    let (done, closed) = oneshot::channel();
+                    lean.command(side, |id| Command::Close { id, done });
+                    let _ = closed.await; // fails when the thread has stopped, and then it is closed as well
                 }
             }
             Self::Independent(independent) => independent.close().await,
