@@ -64,6 +64,11 @@ impl Floors {
         Self { held: Mutex::default(), changed: Notify::new(), rules, silence_limit }
     }
 
+    /// How long a floor outlives the last sign of its holder's gateway. No gate is open for longer.
+    pub(crate) fn lease(&self) -> Duration {
+        self.rules.lease
+    }
+
     /// A connection has been granted a floor, or has it still; the state was asked at `asked`. Answers the gate to open;
     /// `None`: not now, because an earlier gate of this talk may still be open elsewhere.
     fn granted(

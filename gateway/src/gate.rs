@@ -39,9 +39,20 @@ pub(crate) async fn open(
     Ok(())
 }
 
-/// Ends an epoch at a node. Answers whether its gate is sure to be closed there. A gate that another gateway has taken over
-/// with its connection stays as it is, and is not ours any more.
-pub(crate) async fn close(node: &NodeHandle, channel: &ChannelId, epoch: u64, gateway: &str) -> bool {
+/// What is known of a gate that was to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// It is sure to be closed.
+    Closed,
+    /// The node did not say. It may be open until its end.
+    Unknown,
+    /// Another gateway has taken it over with its connection. It may be open, and so may the floor be held: neither is ours
+    /// to end any more.
+    Kept,
+}
+
+/// Ends an epoch at a node, unless the gate there is another gateway's by now.
+pub(crate) async fn close(node: &NodeHandle, channel: &ChannelId, epoch: u64, gateway: &str) -> Closing {
     let request = SetFloorRequest {
         channel_id: channel.to_string(),
         epoch,
@@ -49,17 +60,22 @@ pub(crate) async fn close(node: &NodeHandle, channel: &ChannelId, epoch: u64, ga
         ..Default::default()
     };
     match node.call(|mut node| async move { node.set_floor(request).await }).await {
-        Ok(_) => true,
+        Ok(answer) if answer.kept => Closing::Kept,
+        Ok(_) => Closing::Closed,
         // The node has seen a newer epoch: this one is over there.
-        Err(status) if status.code() == Code::FailedPrecondition => true,
+        Err(status) if status.code() == Code::FailedPrecondition => Closing::Closed,
+        Err(status) if node.is_gone() || voiceping_rpc::is_refused(&status) => Closing::Closed,
         Err(status) => {
             tracing::debug!(%channel, epoch, node = %node.id(), %status, "a gate could not be closed");
-            node.is_gone() || voiceping_rpc::is_refused(&status)
+            Closing::Unknown
         }
     }
 }
 
 /// Ends an epoch wherever its gate may be. Answers whether it is sure to be closed everywhere.
 pub(crate) async fn close_everywhere(nodes: &[Arc<NodeHandle>], channel: &ChannelId, epoch: u64) -> bool {
-    join_all(nodes.iter().map(|node| close(node, channel, epoch, ""))).await.into_iter().all(|closed| closed)
+    join_all(nodes.iter().map(|node| close(node, channel, epoch, "")))
+        .await
+        .into_iter()
+        .all(|closing| closing == Closing::Closed)
 }

@@ -81,8 +81,8 @@ impl Service {
         &self.inner.workers[self.worker_index(connection)]
     }
 
-    /// Queues a change of a floor on all workers.
-    fn change_floor(&self, channel: ChannelId, epoch: u64, change: FloorChange) -> Answers<Result<(), Error>> {
+    /// Queues a change of a floor on all workers. Each answers whether a gate that was to be closed is kept.
+    fn change_floor(&self, channel: ChannelId, epoch: u64, change: FloorChange) -> Answers<Result<bool, Error>> {
         let workers = &self.inner.workers;
         // The holder's worker is told last: when its first packet is relayed, the floor is in the others' queues.
         let last = match &change {
@@ -92,8 +92,10 @@ impl Service {
         let others = workers.iter().enumerate().filter(|(index, _)| *index != last).map(|(_, worker)| worker);
         let _order = self.inner.floor_order.lock().unwrap_or_else(PoisonError::into_inner);
         Answers::ask(others.chain([&workers[last]]), move |engine, now| match change {
-            FloorChange::Open(holder) => engine.set_floor(now, &channel, epoch, Some(holder)),
-            FloorChange::Close(gateway) => engine.close_floor(now, &channel, epoch, gateway.as_ref()),
+            FloorChange::Open(holder) => engine.set_floor(now, &channel, epoch, Some(holder)).map(|()| false),
+            FloorChange::Close(gateway) => {
+                engine.close_floor(now, &channel, epoch, gateway.as_ref()).map(|closed| !closed)
+            }
         })
     }
 
@@ -381,10 +383,11 @@ impl MediaNode for Service {
             (Some(_), None) => return Err(Status::invalid_argument("holder_gateway_id is missing")),
             (Some(connection), Some(gateway)) => FloorChange::Open(NewHolder { connection, gateway, valid_until }),
         };
+        let mut kept = false;
         for outcome in self.change_floor(channel, request.epoch, change).all().await.map_err(stopped)? {
-            outcome.map_err(refused)?;
+            kept |= outcome.map_err(refused)?;
         }
-        Ok(Response::new(proto::SetFloorResponse { clock_ms: self.inner.clock.now_ms() }))
+        Ok(Response::new(proto::SetFloorResponse { clock_ms: self.inner.clock.now_ms(), kept }))
     }
 
     async fn get_floor_activity(

@@ -268,3 +268,35 @@ async fn a_new_media_node_and_a_new_gateway_join_in_the_middle() -> Result<()> {
     drop(speaking);
     Ok(())
 }
+
+/// A media node is stopped with the call before it that opens a gate. Its gateway loses it, and a new device of the same user
+/// may not take the floor over while that call could still be carried out.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_over_from_a_node_that_may_go_on() -> Result<()> {
+    let mut cluster = Cluster::with(2, 2, Options { gateway: &["--floor-lease", "10s"], ..Options::default() }).await?;
+    let channel = cluster.channel();
+    let mut old = User::listening(&cluster, 0, 1, &channel).await?;
+    let mut new = cluster.socket(1, &old.name, &channel).await?;
+    join(&mut new, &channel).await?;
+    cluster.media_nodes[0].signal("STOP").await?;
+    let pressed = old.socket.ask("ptt-start", json!({"channelId": channel})).await?;
+    hears_of(&mut new, &channel, &old.name).await.context("the state has granted it")?;
+    // By then both gateways have lost the node.
+    old.socket.closed().await.with_context(|| pressed)?;
+    let granted = async {
+        loop {
+            let answer = new.request("ptt-start", json!({"channelId": channel})).await?;
+            if answer["type"] == "ptt-start" {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await; // the end of a doubt has no event
+        }
+    };
+    soon("a grant", granted).await??;
+    cluster.media_nodes[0].signal("CONT").await?;
+    // The node is there again, and what it had before it has been done.
+    cluster.drain_media_node(0).await?;
+    release(&mut new, &channel).await?;
+    cluster.assert_one_speaker()?;
+    Ok(())
+}

@@ -50,32 +50,35 @@ pub(crate) fn assert_no_overlap(logs: &[Log]) -> Result<usize> {
     Ok(count)
 }
 
-/// The intervals of one node.
+/// The intervals of one node. Its workers write their lines each on its own: that a gate has come to its end may be
+/// written after another worker has opened the next one, so each gate is followed by itself.
 fn gates(log: &Log) -> Result<Vec<(String, Open)>> {
     let mut gates = Vec::new();
-    let mut open: HashMap<String, Open> = HashMap::new();
+    let mut open: HashMap<(String, u64), Open> = HashMap::new();
     for line in log.text.lines().filter(|line| line.contains("voiceping::gate")) {
         let line: Value = serde_json::from_str(line).with_context(|| format!("a line of JSON: {line}"))?;
         let number = |name: &str| line[name].as_u64().with_context(|| format!("{name} in {line}"));
+        let epoch = number("epoch")?;
         let channel = line["channel"].as_str().with_context(|| format!("a channel in {line}"))?.to_owned();
+        let key = (channel, epoch);
         match line["kind"].as_str() {
             Some("opened") => {
-                let gate = Open { epoch: number("epoch")?, from: number("at_us")?, to: number("until_us")? };
-                let before = open.insert(channel.clone(), gate);
-                ensure!(before.is_none(), "a gate is closed before another is opened: {before:?}, {line}");
+                let gate = Open { epoch, from: number("at_us")?, to: number("until_us")? };
+                let before = open.insert(key, gate);
+                ensure!(before.is_none(), "a gate is closed before it is opened again: {before:?}, {line}");
             }
             Some("extended") => {
-                open.get_mut(&channel).with_context(|| format!("it is open: {line}"))?.to = number("until_us")?
+                open.get_mut(&key).with_context(|| format!("it is open: {line}"))?.to = number("until_us")?;
             }
             Some("closed") => {
-                let mut gate = open.remove(&channel).with_context(|| format!("it is open: {line}"))?;
+                let mut gate = open.remove(&key).with_context(|| format!("it is open: {line}"))?;
                 gate.to = gate.to.min(number("at_us")?);
-                gates.push((channel, gate));
+                gates.push((key.0, gate));
             }
             kind => anyhow::bail!("an unknown kind {kind:?}: {line}"),
         }
     }
-    for (channel, mut gate) in open {
+    for ((channel, _), mut gate) in open {
         gate.to = gate.to.min(log.ended_at_us.unwrap_or(gate.to));
         gates.push((channel, gate));
     }

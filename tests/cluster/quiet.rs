@@ -27,8 +27,9 @@ async fn idle_members_cost_redis_no_commands() -> Result<()> {
     }
     let together = commands_in(&cluster, WHILE).await;
     println!("in {WHILE:?}: {alone} commands with two members, {together} with {MEMBERS} more");
-    // What goes on is a beat, a registration and a look at the registry now and then; the two spans may differ by a few.
-    assert!(together < alone + MEMBERS as u64 / 4, "{alone} commands with two members, {together} with {MEMBERS} more");
+    // What goes on is a beat, a registration and a look at the registry now and then; the two spans differ by some of them.
+    // One command for each member in all that time would be seen.
+    assert!(together < alone + MEMBERS as u64, "{alone} commands with two members, {together} with {MEMBERS} more");
     Ok(())
 }
 

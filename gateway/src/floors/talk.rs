@@ -9,7 +9,7 @@ use voiceping_state::{ChannelId, Floor, FloorCause, Owner, State, StateError, Ta
 
 use super::Opening;
 use super::held::{Gate, Held, Task};
-use crate::gate;
+use crate::gate::{self, Closing};
 use crate::nodes::NodeHandle;
 use crate::shared::Shared;
 use crate::state::within;
@@ -78,7 +78,8 @@ pub(crate) async fn adopt(gateway: &Shared, channel: &ChannelId, owner: &Owner, 
 pub(crate) async fn follow_to(gateway: &Shared, channel: &ChannelId, owner: &Owner, node: &Arc<NodeHandle>) {
     let Some((epoch, former)) = gateway.floors.moved(channel, owner, node) else { return };
     if let Some(former) = former
-        && (!former.may_be_open(Instant::now()) || gate::close(&former.node, channel, epoch, &owner.gateway).await)
+        && (!former.may_be_open(Instant::now())
+            || gate::close(&former.node, channel, epoch, &owner.gateway).await == Closing::Closed)
     {
         gateway.floors.gate_closed(channel, owner, &former);
     }
@@ -190,8 +191,15 @@ pub(super) async fn give_back(gateway: &Shared, channel: &ChannelId, held: &Held
     if let (Some(gate), Some(epoch)) = (&held.gate, held.epoch)
         && gate.may_be_open(Instant::now())
     {
-        if !gate::close(&gate.node, channel, epoch, &owner.gateway).await && gate.may_be_open(Instant::now()) {
-            return Ended::GateUntil(gate.until);
+        match gate::close(&gate.node, channel, epoch, &owner.gateway).await {
+            Closing::Closed => {}
+            Closing::Unknown if gate.may_be_open(Instant::now()) => return Ended::GateUntil(gate.until),
+            Closing::Unknown => {}
+            Closing::Kept => {
+                tracing::debug!(%channel, "a talk goes on at another gateway");
+                gateway.floors.remove(channel, owner, held.epoch);
+                return Ended::Nothing;
+            }
         }
         gateway.floors.gate_closed(channel, owner, gate);
     }
@@ -232,7 +240,9 @@ fn close_soon(gateway: &Shared, channel: &ChannelId, held: Held) {
 }
 
 async fn close_until_closed(channel: &ChannelId, epoch: u64, owner: &Owner, gate: &Gate) {
-    while gate.may_be_open(Instant::now()) && !gate::close(&gate.node, channel, epoch, &owner.gateway).await {
+    while gate.may_be_open(Instant::now())
+        && gate::close(&gate.node, channel, epoch, &owner.gateway).await == Closing::Unknown
+    {
         sleep(CLOSE_AGAIN).await;
     }
 }

@@ -70,7 +70,9 @@ async fn press(session: &mut Session, channel: &ChannelId) -> Result<Floor, Deni
         && let Some(holder) = &floor.holder
         && holder.owner.user == owner.user
         && is_silent(session, channel, floor.epoch, holder).await
-        // Before the state gives the floor to somebody else, nobody speaks.
+        // Before the state gives the floor to somebody else, nobody speaks, and nobody can begin to: a node that was stopped
+        // may still have the call before it that opens the old gate.
+        && !gateway.nodes.is_in_doubt()
         && gate::close_everywhere(&gateway.nodes.all(), channel, floor.epoch).await
     {
         asked = Instant::now();

@@ -135,13 +135,13 @@ fn the_fence_of_a_close_spares_what_another_gateway_has_taken_over() {
     sim.set_floor("c", 5, Some("alice")).expect("first");
     let holder = NewHolder { connection: "alice".into(), gateway: "another gateway".into(), valid_until: until };
     sim.engine.set_floor(sim.now, &channel(), 5, Some(holder)).expect("the same");
-    sim.engine.close_floor(sim.now, &channel(), 5, Some(&old)).expect("success without change");
+    assert_eq!(sim.engine.close_floor(sim.now, &channel(), 5, Some(&old)), Ok(false), "nothing changes");
     let now = sim.now;
     assert!(passes(&mut sim, alice, now), "it is the new gateway's");
     let older = sim.engine.close_floor(sim.now, &channel(), 4, None);
     assert!(matches!(older, Err(Error::Conflict(_))), "{older:?}");
     assert!(passes(&mut sim, alice, now));
-    sim.engine.close_floor(sim.now, &channel(), 5, Some(&new)).expect("its own");
+    assert_eq!(sim.engine.close_floor(sim.now, &channel(), 5, Some(&new)), Ok(true), "its own");
     assert!(!passes(&mut sim, alice, now));
     assert_eq!(sim.gates.last().map(|gate| gate.change), Some(GateChange::Closed { at: now, why: GateClosed::Closed }));
     sim.engine.close_floor(sim.now, &channel(), 5, None).expect("repeating it");

@@ -94,7 +94,7 @@ impl Engine {
         epoch: u64,
         holder: Option<NewHolder>,
     ) -> Result<(), Error> {
-        let Some(holder) = holder else { return self.close_floor(now, id, epoch, None) };
+        let Some(holder) = holder else { return self.close_floor(now, id, epoch, None).map(drop) };
         if epoch == 0 {
             return Err(Error::Invalid("epochs begin at 1"));
         }
@@ -139,15 +139,15 @@ impl Engine {
     /// Ends an epoch: nobody may speak on the channel until a newer one comes.
     ///
     /// An epoch newer than any that was seen closes in any case, and is remembered. The epoch that is known is ended, unless
-    /// `gateway` is given and the holder's is another one: then nothing changes, which is success, for the gate is that
-    /// gateway's now. An older epoch is [`Error::Conflict`], and nothing changes: its gate is closed already.
+    /// `gateway` is given and the holder's is another one: then nothing changes, and the answer is `false`, for the gate is
+    /// that gateway's now and may be open. An older epoch is [`Error::Conflict`], and nothing changes: its gate is closed already.
     pub fn close_floor(
         &mut self,
         now: Instant,
         id: &ChannelId,
         epoch: u64,
         gateway: Option<&GatewayId>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let key = self.channel(id);
         self.expire(now, key);
         self.check_epoch(key, epoch)?;
@@ -155,12 +155,12 @@ impl Engine {
             && let Floor::Held(holder) | Floor::Expired(holder) = &self.channels[key].floor
             && gateway.is_some_and(|gateway| holder.gateway != *gateway)
         {
-            return Ok(());
+            return Ok(false);
         }
         self.shut(now, key, GateClosed::Closed);
         self.channels[key].floor = Floor::Ended;
         self.retire_if_empty(now, key);
-        Ok(())
+        Ok(true)
     }
 
     /// A talk with this epoch goes on at another node, as another engine of this node has heard: see
