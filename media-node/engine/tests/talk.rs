@@ -443,7 +443,8 @@ proptest! {
         for (at, speaker) in ["alice", "bob"].into_iter().enumerate() {
             let heard = sim.clients[carol].heard(speaker);
             prop_assert!(heard.iter().all(|count| allowed[at].contains(count)), "{speaker} was heard without the floor");
-            prop_assert!(heard.len() * 10 >= allowed[at].len() * 6, "{} of {}", heard.len(), allowed[at].len());
+            // A share of few says nothing: three more may be lost by chance.
+            prop_assert!((heard.len() + 3) * 10 >= allowed[at].len() * 6, "{} of {}", heard.len(), allowed[at].len());
         }
         let mut placed: Vec<u16> = sim.clients[carol].received.iter().map(|packet| packet.sequence_number).collect();
         let count = placed.len();
