@@ -37,6 +37,9 @@ async function until(what, holds) {
   assert.fail(what);
 }
 
+/** The talk is over, heard and seen: whoever presses next is not too early. */
+const over = (...people) => Promise.all(people.flatMap((person) => [person.silence(), person.phase("free")]));
+
 test("a conversation over a cluster in containers", { timeout: 300_000 }, async (t) => {
   const alice = await Person.join(t, server, "Alice", { tone: 500, ...options });
   const bob = await Person.join(t, server, "Bob", { tone: 900, ...options });
@@ -50,11 +53,11 @@ test("a conversation over a cluster in containers", { timeout: 300_000 }, async 
     await bob.hears(alice.tone);
     await bob.sees("Alice is speaking");
     await alice.release();
-    await bob.silence();
+    await over(alice, bob);
     await bob.talk();
     await alice.hears(bob.tone);
     await bob.release();
-    await alice.silence();
+    await over(alice, bob);
   });
 
   await t.test("a third gateway is found without a change of the proxy", async (t) => {
@@ -66,7 +69,7 @@ test("a conversation over a cluster in containers", { timeout: 300_000 }, async 
     await carol.talk();
     await Promise.all([alice, bob].map((person) => person.hears(carol.tone)));
     await carol.release();
-    await Promise.all([alice, bob].map((person) => person.silence()));
+    await over(alice, bob, carol);
   });
 
   await t.test("a gateway that is stopped hands its people over, and exits in order", async () => {
@@ -96,7 +99,7 @@ test("a conversation over a cluster in containers", { timeout: 300_000 }, async 
       await until(`${node} is registered again`, async () => (await registered()) === "2");
     }
     await alice.release();
-    await bob.silence();
+    await over(alice, bob);
     await bob.talk();
     await alice.hears(bob.tone);
     await bob.release();

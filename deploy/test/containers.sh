@@ -48,6 +48,11 @@ export DOCKER_HOST=unix://$work/podman.sock COMPOSE=$tools/python/bin/docker-com
 
 started=()
 finish() {
+    local outcome=$?
+    if [ $outcome != 0 ] && [ -S "$work/podman.sock" ]; then
+        timeout 20 "$COMPOSE" ps --all || true
+        timeout 20 "$COMPOSE" logs --tail 100 || true
+    fi
     for process in "${started[@]}"; do
         kill "$process" 2>/dev/null || true
     done
@@ -112,6 +117,7 @@ podman stop --time 15 voiceping-alone >/dev/null
 echo "served $health, and ended in order"
 
 step "the cluster of docker-compose.yml"
+rm -f "$work/podman.sock"
 podman system service --time 0 "$DOCKER_HOST" >"$work/podman.log" 2>&1 &
 started+=($!)
 for _ in $(seq 50); do
@@ -128,10 +134,10 @@ for _ in $(seq 100); do
     ready=$(curl -ks --noproxy '*' https://localhost:8443/ready) && [ "$ready" = ready ] && break
     sleep 0.3
 done
-[ "$ready" = ready ]
+if [ "$ready" != ready ]; then
+    echo "not ready: ${ready:-no answer}" >&2
+    exit 1
+fi
 
 step "a conversation"
-timeout 400 node --test deploy/test/cluster.test.js || {
-    timeout 20 "$COMPOSE" logs --tail 400
-    exit 1
-}
+timeout 400 node --test deploy/test/cluster.test.js
