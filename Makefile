@@ -23,7 +23,7 @@ run: page ## Builds the page and starts everything in one process
 page: prepare-build client/web/dist/index.html ## Builds the page
 
 .PHONY: test
-test: test-rust test-client test-browser ## Installs what the tests need and runs them all
+test: test-rust test-client test-browser test-deploy ## Installs what the tests need and runs them all
 
 .PHONY: test-rust
 test-rust: prepare-test-rust ## Tests of the crates and of the binary
@@ -37,6 +37,11 @@ test-client: prepare-build client/node_modules/.package-lock.json ## Types and t
 test-browser: prepare-test page e2e/node_modules/.package-lock.json ## Real browsers against one process, then a cluster
 	cargo build --locked
 	cd e2e && export VOICEPING_BIN=$(TARGET)/debug/voiceping CHROMIUM="$(CHROMIUM)" && npm test && npm run test:cluster
+
+.PHONY: test-deploy
+test-deploy: prepare-test-deploy ## Chart, Compose file, image, alerts and dashboards; real processes as the chart starts them
+	cargo build --locked
+	VOICEPING_BIN=$(TARGET)/debug/voiceping $(MAKE) -C deploy test
 
 .PHONY: chaos
 chaos: prepare-test-rust ## A cluster that is broken at random for ten minutes (CHAOS_SEED, CHAOS_SECONDS, CHAOS_MEMBERS)
@@ -63,11 +68,13 @@ clean: ## Removes what was built
 	cargo clean
 	rm -rf client/node_modules client/*/node_modules client/web/dist e2e/node_modules e2e/out
 
-.PHONY: prepare-build prepare-test-rust prepare-test
+.PHONY: prepare-build prepare-test-rust prepare-test-deploy prepare-test
 prepare-build:
 	@scripts/prepare.sh build
 prepare-test-rust:
 	@scripts/prepare.sh test-rust
+prepare-test-deploy:
+	@scripts/prepare.sh test-deploy
 prepare-test:
 	@scripts/prepare.sh test
 

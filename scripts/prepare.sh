@@ -3,6 +3,7 @@
 #
 #   scripts/prepare.sh build       a C compiler, a linker and make
 #   scripts/prepare.sh test-rust   that, redis-server and, for root, ip for the tests of the crates and of clusters
+#   scripts/prepare.sh test-deploy what the tests of deployment need: redis-server, openssl, Python with venv
 #   scripts/prepare.sh test        all that, and Chromium for the browser tests
 #
 # Installs only what is missing, with apt, as root or through sudo; touches nothing on a machine that has it all.
@@ -53,10 +54,16 @@ node -e '
 has cc && has make || install_package build-essential
 
 scope=${1:-build}
-if [ "$scope" = test-rust ] || [ "$scope" = test ]; then
+if [ "$scope" != build ]; then
     has redis-server || install_package redis-server
+fi
+if [ "$scope" = test-rust ] || [ "$scope" = test ]; then
     # For network namespaces, which only root may make.
     [ "$(id -u)" != 0 ] || has ip || install_package iproute2
+fi
+if [ "$scope" = test-deploy ] || [ "$scope" = test ]; then
+    has openssl || install_package openssl
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv
 fi
 if [ "$scope" = test ]; then
     has chromium || has chromium-browser || has google-chrome || install_package chromium chromium-browser
