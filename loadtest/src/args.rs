@@ -112,6 +112,11 @@ pub struct Args {
     #[arg(long = "pid", value_name = "PID")]
     pub pids: Vec<u32>,
 
+    /// Measure at the end, for five seconds, what a bare loop of sends to the same sockets costs, as a floor under
+    /// `cpu_per_packet`. Only where the deployment is on this machine
+    #[arg(long)]
+    pub floor: bool,
+
     /// Fail if this is so, such as 'grant.p95>50ms', 'clipped_first>0' or 'loss>0.1%'; may be given several times. An
     /// unknown name is answered with all that there are
     #[arg(long = "fail-if", value_name = "LIMIT", value_parser = Limit::parse)]

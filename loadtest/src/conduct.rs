@@ -71,6 +71,7 @@ pub(crate) async fn conduct(args: Args) -> Result<Report> {
     if timeout(PATIENCE, run.tasks.wait()).await.is_err() {
         run.figures.lock().error("leave", &format!("members were not gone after {PATIENCE:?}"));
     }
+    let floor = if run.args.floor { floor(&run, talked_for).await } else { None };
     run.media.stop();
 
     let looks = Looks { before, joined, talked };
@@ -90,6 +91,7 @@ pub(crate) async fn conduct(args: Args) -> Result<Report> {
         dropped: looks.talked.dropped.saturating_sub(looks.before.dropped),
         own_dropped: looks.talked.own_dropped,
         by_pid,
+        floor,
         limits: run.args.fail_if.clone(),
     })
 }
@@ -155,6 +157,14 @@ async fn talk(run: &Arc<Run>, late: &[Member], started: Instant, interrupt: &Int
         sleep(Duration::from_millis(10)).await;
     }
     progress.end();
+}
+
+/// What a bare loop of sends costs in the rhythm of the talks that have been. The members have left; their sockets are
+/// still there.
+async fn floor(run: &Run, talked_for: Duration) -> Option<f64> {
+    let talks = crate::report::talks_at_once(&run.figures(), talked_for).round() as usize;
+    let addresses = run.media.addresses().await;
+    tokio::task::spawn_blocking(move || crate::floor::measure(&addresses, talks)).await.ok()?
 }
 
 /// The deployment's processes as they are now.

@@ -1,8 +1,8 @@
 //! `voiceping loadtest`: how many people a deployment carries, and what they feel.
 //!
 //! Called by the binary's command line. A stranger to the deployment: it knows the protocol, and talks to the addresses that
-//! it was given and no others. It shares with the server only the engine's building blocks (DTLS, SRTP, RTP headers), and the
-//! members of `--webrtc-crate` not even those.
+//! it was given and no others. It shares with the server only the engine's building blocks (DTLS, SRTP, RTP headers), for
+//! `--floor` its way of sending; and the members of `--webrtc-crate` not even those.
 //!
 //! Signaling runs on tokio, one task for each member; media on a few threads of its own (`media`), so that neither waits for
 //! the other. All times are taken by one clock; a packet's arrival is the kernel's own time of it, so that this tool's
@@ -11,6 +11,7 @@
 mod args;
 mod conduct;
 mod figures;
+mod floor;
 mod hearing;
 mod independent;
 mod limits;

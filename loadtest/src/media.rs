@@ -110,6 +110,8 @@ pub(crate) enum Command {
         id: TransportId,
         done: oneshot::Sender<()>,
     },
+    /// Asks for the addresses at which members listen.
+    Addresses(oneshot::Sender<Vec<SocketAddr>>),
     Stop,
 }
 
@@ -166,6 +168,18 @@ impl Media {
     /// Tells every thread that a talk is over.
     pub(crate) fn over(&self, over: Over) {
         self.threads.iter().for_each(|thread| thread.command(Command::Over(over)));
+    }
+
+    /// The addresses at which members listen, or have listened, with sockets that they share; neighbours are of one channel.
+    pub(crate) async fn addresses(&self) -> Vec<SocketAddr> {
+        let mut all = Vec::new();
+        for thread in &self.threads {
+            let (answer, addresses) = oneshot::channel();
+            thread.command(Command::Addresses(answer));
+            all.extend(addresses.await.unwrap_or_default());
+        }
+        all.sort_unstable();
+        all
     }
 
     /// What the threads record.

@@ -50,7 +50,15 @@ pub(crate) struct Report {
     pub(crate) others: Duration,
     pub(crate) dropped: u64,
     pub(crate) own_dropped: u64,
+    /// CPU time of a packet that a bare loop sends to the same sockets, in nanoseconds.
+    pub(crate) floor: Option<f64>,
     pub(crate) limits: Vec<Limit>,
+}
+
+/// Talks that went on at the same time, on average.
+pub(crate) fn talks_at_once(figures: &Figures, talking: Duration) -> f64 {
+    let spoken = figures.count(Count::Sent) as f64 * crate::traffic::FRAME.as_secs_f64();
+    spoken / talking.as_secs_f64().max(f64::MIN_POSITIVE)
 }
 
 /// A limit and what was measured.
@@ -120,12 +128,6 @@ impl Report {
                 (known && self.early > 0).then(|| sum / self.early as f64)
             }
         }
-    }
-
-    /// Talks that went on at the same time, on average.
-    pub(crate) fn talks_at_once(&self) -> f64 {
-        let spoken = self.figures.count(Count::Sent) as f64 * crate::traffic::FRAME.as_secs_f64();
-        spoken / self.talking.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// The limits, each with its measurement.
@@ -218,7 +220,7 @@ impl Report {
             "settings": self.settings,
             "joining_seconds": self.joining.as_secs_f64(),
             "talking_seconds": self.talking.as_secs_f64(),
-            "talks_at_once": self.talks_at_once(),
+            "talks_at_once": talks_at_once(&self.figures, self.talking),
             "milliseconds": times,
             "counts": counts,
             "loss_percent": self.figures.loss_percent(),
@@ -226,6 +228,7 @@ impl Report {
             "processes": processes,
             "cpu_per_packet_ns": self.measure(Quantity::CpuPerPacket),
             "memory_per_member_bytes": self.measure(Quantity::MemoryPerMember),
+            "floor_ns": self.floor,
             "packets_while_talking": self.forwarded,
             "dropped_before_the_deployment": self.dropped,
             "dropped_before_this_tool": self.own_dropped,
@@ -272,6 +275,7 @@ pub(crate) mod tests {
             others: Duration::ZERO,
             dropped: 0,
             own_dropped: 0,
+            floor: Some(2000.0),
             limits: limits.iter().map(|limit| Limit::parse(limit).expect("valid")).collect(),
         }
     }
@@ -284,7 +288,7 @@ pub(crate) mod tests {
         assert_eq!(report.measure(Quantity::Loss), Some(0.01));
         assert_eq!(report.measure(Quantity::Errors), Some(1.0));
         assert_eq!(report.measure(Quantity::Mean(Time::Push)), None);
-        assert_eq!(report.talks_at_once(), 2.0);
+        assert_eq!(talks_at_once(&report.figures, report.talking), 2.0);
         assert!(report.doubts().is_empty());
     }
 

@@ -62,34 +62,52 @@ fn assert_clean(report: &Value, members: u64) {
     let count = |name: &str| report["counts"][name].as_u64().expect("a count");
     assert_eq!((count("joined"), count("not_joined")), (members, 0), "{report:#}");
     assert!(count("granted") > 0 && count("expected") > 0, "somebody talked: {report:#}");
-    for none in ["lost", "duplicates", "clipped_first", "clipped_last", "strays", "interrupted"] {
+    for none in ["duplicates", "clipped_first", "strays", "interrupted"] {
         assert_eq!(count(none), 0, "{none}: {report:#}");
     }
     assert_eq!(count("presses"), count("granted") + count("denied"), "{report:#}");
-    assert!(count("received") >= count("expected"), "late members hear more than is owed to them: {report:#}");
     for time in ["grant", "first_packet", "mouth_to_ear", "push", "release", "join", "join_media"] {
         assert!(report["milliseconds"][time]["p95"].as_f64().is_some_and(|p95| p95 > 0.0), "{time}: {report:#}");
     }
+}
+
+/// Every packet reaches every listener.
+fn assert_whole(report: &Value) {
+    let count = |name: &str| report["counts"][name].as_u64().expect("a count");
+    assert_eq!((count("lost"), count("clipped_last")), (0, 0), "{report:#}");
+    assert!(count("received") >= count("expected"), "late members hear more than is owed to them: {report:#}");
 }
 
 #[tokio::test]
 async fn everybody_joins_and_nothing_is_lost_or_clipped() -> Result<()> {
     let server = Process::start(&[]).await?;
     let members = ["--members", "16", "--channels", "2", "--speakers-per-channel", "3", "--late-members", "2"];
-    let limits = ["--fail-if", "lost>0", "--fail-if", "clipped_first>0", "--fail-if", "joined<16"];
+    let limits = ["--floor", "--fail-if", "lost>0", "--fail-if", "clipped_first>0", "--fail-if", "joined<16"];
     let outcome = loadtest(&server.url(), SECRET, &[&members[..], &limits, &TRAFFIC].concat()).await?;
     ensure!(outcome.succeeded, "{} {}", outcome.output, outcome.errors);
     let report = outcome.json()?;
     assert_clean(&report, 16);
+    assert_whole(&report);
     let processes = report["processes"].as_array().context("processes")?;
     assert_eq!(processes.len(), 1, "the one process of the all-in-one: {report:#}");
     assert!(report["cpu_per_packet_ns"].as_f64().is_some_and(|cost| cost >= 0.0), "{report:#}");
+    assert!(report["floor_ns"].as_f64().is_some_and(|floor| floor > 0.0), "{report:#}");
     assert!(report["limits"].as_array().context("limits")?.iter().all(|limit| limit["fails"] == false), "{report:#}");
     server.until_connections(0).await
 }
 
-// TODO: a test with members of the independent client. Its sender hands a packet to a task of its own, so the last one of a
-// talk leaves after the request that ends the talk, and is counted as clipped.
+#[tokio::test]
+async fn members_of_the_independent_client_agree() -> Result<()> {
+    let server = Process::start(&[]).await?;
+    let members = ["--members", "6", "--channels", "1", "--speakers-per-channel", "6", "--webrtc-crate", "3"];
+    let outcome = loadtest(&server.url(), SECRET, &[&members[..], &["--late-members", "0"], &TRAFFIC].concat()).await?;
+    ensure!(outcome.succeeded, "{} {}", outcome.output, outcome.errors);
+    let report = outcome.json()?;
+    assert_clean(&report, 6);
+    // That client does not tell when a packet has left it: on a busy machine a release overtakes the last one.
+    assert_eq!(report["counts"]["lost"], report["counts"]["clipped_last"], "{report:#}");
+    Ok(())
+}
 
 #[tokio::test]
 async fn open_microphones_are_heard_by_nobody() -> Result<()> {
@@ -99,6 +117,7 @@ async fn open_microphones_are_heard_by_nobody() -> Result<()> {
     ensure!(outcome.succeeded, "{} {}", outcome.output, outcome.errors);
     let report = outcome.json()?;
     assert_clean(&report, 8);
+    assert_whole(&report);
     assert!(report["counts"]["idle"].as_u64() > report["counts"]["sent"].as_u64(), "{report:#}");
     Ok(())
 }

@@ -155,6 +155,9 @@ impl Thread {
                 self.transports[id.0 as usize] = None;
                 let _ = done.send(()); // its member may have been given up
             }
+            Command::Addresses(answer) => {
+                let _ = answer.send(self.wires.addresses()); // whoever asked may be gone
+            }
             Command::Stop => {}
         }
     }

@@ -119,6 +119,19 @@ impl Wires {
         Ok(port)
     }
 
+    /// The loopback addresses of transports that receive.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let ports = self.shared_by_group.iter().filter_map(|(group, port)| {
+            let port = self.ports.get(*port)?.socket.local_addr().ok()?.port();
+            Some((*group as u32 * GROUP, port))
+        });
+        // The odd ones: see `TransportId::new`.
+        ports
+            .flat_map(|(first, port)| (1..GROUP).step_by(2).map(move |at| (first + at, port)))
+            .map(|(id, port)| (source(TransportId(id)), port).into())
+            .collect()
+    }
+
     /// Sends a datagram. One that the kernel does not take is lost, as on any network.
     pub(super) fn send(&self, wire: &Wire, bytes: &[u8]) {
         let Port { socket, state, .. } = &self.ports[wire.port];

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use super::{PERCENTILES, Report};
+use super::{PERCENTILES, Report, talks_at_once};
 use crate::figures::{Count, Time};
 use crate::limits::{Quantity, show_bytes, show_time};
 
@@ -34,7 +34,7 @@ impl Report {
         let joined = self.figures.count(Count::Joined);
         writeln!(f, "\n{joined} of {} members joined at {}, in {}", self.members, self.target, seconds(self.joining))?;
         let talks = self.figures.count(Count::Granted);
-        let at_once = self.talks_at_once();
+        let at_once = talks_at_once(&self.figures, self.talking);
         writeln!(f, "{talks} talks in {}, {at_once:.1} at the same time on average\n", seconds(self.talking))
     }
 
@@ -85,6 +85,9 @@ impl Report {
                 writeln!(f, "{what}: {}", quantity.show(value))?;
             }
         }
+        if let Some((floor, cost)) = self.floor.zip(self.measure(Quantity::CpuPerPacket)) {
+            writeln!(f, "a bare loop of sends to the same sockets: {}, ratio {:.2}", show_time(floor), cost / floor)?;
+        }
         if self.dropped > 0 {
             writeln!(
                 f,
@@ -115,6 +118,7 @@ mod tests {
             "10.0 MiB before, 20.0 MiB joined",
             "3.00 µs",
             "10.0 KiB",
+            "2.00 µs, ratio 1.50",
             "error · refused · 1 times, first: no",
             "limit · grant.p95>50ms · 95.0 ms · FAILS",
             "limit · push.p95>1s · not measured · FAILS",
