@@ -1,7 +1,7 @@
 //! The media node's settings: flags, environment variables and help texts from two structs, one for every node and one for
 //! a node among others.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -10,12 +10,14 @@ use anyhow::{Result, bail};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Media")]
 pub struct Config {
-    /// Address and first UDP port for media. Each worker takes one port, counting up; port 0 lets the system choose.
-    #[arg(long, env = "VOICEPING_MEDIA_LISTEN", default_value = "0.0.0.0:40000", value_name = "ADDRESS:PORT")]
+    /// Address and first UDP port for media. Each worker takes one port, counting up; port 0 lets the system choose. [::]
+    /// is every address of both families
+    #[arg(long, env = "VOICEPING_MEDIA_LISTEN", default_value = "[::]:40000", value_name = "ADDRESS:PORT")]
     pub media_listen: SocketAddr,
 
-    /// Addresses given to clients, separated by commas. Default: the address that is listened on or, if that is
-    /// 0.0.0.0, this machine's own. Behind a NAT, give the public address and forward the ports unchanged.
+    /// Addresses given to clients, IPv4 and IPv6, separated by commas, best first. Default: the address that is listened on
+    /// or, if that is 0.0.0.0 or [::], this machine's own. Behind a NAT, give the public address and forward the ports
+    /// unchanged.
     #[arg(long, env = "VOICEPING_MEDIA_ANNOUNCE", value_delimiter = ',', value_name = "ADDRESS")]
     pub media_announce: Vec<IpAddr>,
 
@@ -31,29 +33,56 @@ impl Config {
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u16))
     }
 
-    /// The addresses given to clients.
+    /// The addresses given to clients, each once.
     pub fn announced(&self) -> Result<Vec<IpAddr>> {
-        if let Some(bad) = self.media_announce.iter().find(|address| address.is_unspecified()) {
-            bail!(
-                "--media-announce {bad}: clients cannot send there; give an address of this machine that they can reach"
-            );
-        }
-        if !self.media_announce.is_empty() {
-            return Ok(self.media_announce.clone());
-        }
         let listen = self.media_listen.ip();
-        Ok(vec![if listen.is_unspecified() { own_address() } else { listen }])
+        let mut announced: Vec<IpAddr> = Vec::new();
+        for address in &self.media_announce {
+            if address.is_unspecified() {
+                bail!(
+                    "--media-announce {address}: clients cannot send there; give an address of this machine that they can \
+                     reach"
+                );
+            }
+            if !listen.is_unspecified() && listen.is_ipv4() != address.is_ipv4() {
+                bail!("--media-announce {address}: nobody listens there; --media-listen [::]:PORT listens on both families");
+            }
+            if !announced.contains(address) {
+                announced.push(*address);
+            }
+        }
+        if !announced.is_empty() {
+            return Ok(announced);
+        }
+        Ok(match listen {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => own_addresses(),
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => vec![own_address()],
+            listen => vec![listen],
+        })
     }
 
-    /// The addresses to bind: each announced one, so that answers leave from the address that they were sent to; if one
-    /// of them is not this machine's (a NAT's), the one that is listened on.
+    /// The addresses to bind: each announced one, so that answers leave from the address that they were sent to. If one of
+    /// a family is not this machine's (a NAT's), every address of that family, by its unspecified one.
     pub fn bind_addresses(&self, announced: &[IpAddr]) -> Vec<IpAddr> {
         let listen = self.media_listen.ip();
-        if listen.is_unspecified() && announced.iter().all(|address| UdpSocket::bind((*address, 0)).is_ok()) {
-            announced.to_vec()
-        } else {
-            vec![listen]
+        if !listen.is_unspecified() {
+            return vec![listen];
         }
+        let foreign = |address: &IpAddr| UdpSocket::bind((*address, 0)).is_err();
+        let behind_nat = |v4: bool| announced.iter().any(|address| address.is_ipv4() == v4 && foreign(address));
+        let behind_nat = [behind_nat(false), behind_nat(true)];
+        let mut bound = Vec::new();
+        for address in announced {
+            let address = match address {
+                IpAddr::V4(_) if behind_nat[1] => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) if behind_nat[0] => Ipv6Addr::UNSPECIFIED.into(),
+                own => *own,
+            };
+            if !bound.contains(&address) {
+                bound.push(address);
+            }
+        }
+        bound
     }
 }
 
@@ -69,8 +98,8 @@ pub struct ClusterConfig {
     #[arg(long, env = "VOICEPING_CAPACITY", default_value_t = Self::CAPACITY, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub capacity: u32,
 
-    /// Address at which other media nodes reach this one's media ports. Default: the address that is listened on or, if
-    /// that is 0.0.0.0, this machine's own
+    /// Address at which other media nodes reach this one's media ports. Default: the first address that is listened on or,
+    /// if that is 0.0.0.0 or [::], this machine's own
     #[arg(long, env = "VOICEPING_RELAY_ANNOUNCE", value_name = "ADDRESS")]
     pub relay_announce: Option<IpAddr>,
 
@@ -104,15 +133,26 @@ impl Default for ClusterConfig {
     }
 }
 
-/// The address from which this machine reaches others. Connecting a UDP socket sends nothing: it asks for the route.
+/// The address from which this machine reaches others; over IPv4, if it has that.
 pub fn own_address() -> IpAddr {
-    let documentation = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9)); // RFC 5737
-    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
-        .and_then(|socket| {
-            socket.connect(documentation)?;
-            socket.local_addr()
-        })
-        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |local| local.ip())
+    own_addresses()[0]
+}
+
+/// The addresses from which this machine reaches others, IPv4 before IPv6: one or two. A machine that reaches nobody has
+/// its loopback.
+fn own_addresses() -> Vec<IpAddr> {
+    // For documentation: RFC 5737 and RFC 3849.
+    let v4 = route((Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv4Addr::new(192, 0, 2, 1), 9).into());
+    let v6 = route((Ipv6Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9).into());
+    let own: Vec<IpAddr> = v4.into_iter().chain(v6).collect();
+    if own.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { own }
+}
+
+/// The own address on the way to another. Connecting a UDP socket sends nothing: it asks for the route.
+fn route(any: SocketAddr, to: SocketAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(to).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 #[cfg(test)]
@@ -141,7 +181,7 @@ mod tests {
         let config = parse(&["--media-announce", "192.0.2.5,0.0.0.0"]).expect("parses");
         assert!(config.announced().expect_err("refused").to_string().contains("0.0.0.0"));
         let found = parse(&[]).expect("defaults").announced().expect("found");
-        assert!(found.len() == 1 && !found[0].is_unspecified());
+        assert!(!found.is_empty() && found.iter().all(|address| !address.is_unspecified()));
     }
 
     #[test]
@@ -157,6 +197,22 @@ mod tests {
         let config = parse(&["--media-announce", "192.0.2.5"]).expect("parses");
         let announced = config.announced().expect("given");
         assert_eq!(config.bind_addresses(&announced), [IpAddr::V4(Ipv4Addr::UNSPECIFIED)]);
+    }
+
+    #[test]
+    fn families_are_bound_apart_and_only_a_nats_address_is_replaced() {
+        let bound = |flags: &[&str]| {
+            let config = parse(flags).expect("parses");
+            let bound = config.bind_addresses(&config.announced().expect("given"));
+            bound.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(bound(&["--media-announce", "::1,127.0.0.1,::1"]), ["::1", "127.0.0.1"]);
+        assert_eq!(bound(&["--media-announce", "192.0.2.5,::1"]), ["0.0.0.0", "::1"]);
+        assert_eq!(bound(&["--media-announce", "127.0.0.1,2001:db8::5,::1"]), ["127.0.0.1", "::"]);
+        assert_eq!(bound(&["--media-listen", "[::1]:0"]), ["::1"]);
+        assert_eq!(bound(&["--media-listen", "0.0.0.0:0", "--media-announce", "127.0.0.1,::1"]), ["127.0.0.1", "::1"]);
+        let other = parse(&["--media-listen", "127.0.0.1:0", "--media-announce", "::1"]).expect("parses");
+        assert!(other.announced().expect_err("refused").to_string().contains("[::]"), "nobody listens there");
     }
 
     #[test]

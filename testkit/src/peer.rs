@@ -159,7 +159,7 @@ impl Peer {
 /// Connecting a UDP socket sends nothing: it asks for the route.
 fn own_address(server: &Server) -> Result<SocketAddr> {
     let candidate = server.candidates.first().context("a server has a candidate")?;
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let socket = UdpSocket::bind(if candidate.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
     socket.connect(candidate)?;
     Ok(SocketAddr::new(socket.local_addr()?.ip(), 0))
 }

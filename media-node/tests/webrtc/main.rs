@@ -3,6 +3,7 @@
 
 mod cluster;
 mod events;
+mod families;
 mod gate;
 mod handshake;
 mod lifecycle;

@@ -40,8 +40,12 @@ pub(crate) struct Node {
 impl Node {
     /// A node with this many workers, watched by [`GATEWAY`].
     pub(crate) async fn start(workers: u16) -> Result<Self> {
-        let workers = workers.to_string();
-        let flags = Flags::try_parse_from(["test", "--media-listen", "127.0.0.1:0", "--media-workers", &workers])?;
+        Self::start_with(&["--media-listen", "127.0.0.1:0", "--media-workers", &workers.to_string()]).await
+    }
+
+    /// A node with these flags.
+    pub(crate) async fn start_with(flags: &[&str]) -> Result<Self> {
+        let flags = Flags::try_parse_from(std::iter::once("test").chain(flags.iter().copied()))?;
         let node = MediaNode::bind(flags.config)?;
         let client = MediaNodeClient::new(node.service());
         let (_, events) = watch(&client, GATEWAY).await?;
@@ -83,6 +87,7 @@ impl Node {
             holder_connection_id: holder.map(|member| member.connection.clone()).unwrap_or_default(),
             holder_gateway_id: holder.map(|member| member.gateway.clone()).unwrap_or_default(),
             valid_until_ms,
+            hear_out: false,
         };
         Ok(self.client.clone().set_floor(request).await?.into_inner().clock_ms)
     }
@@ -155,15 +160,15 @@ impl Member {
         let created = self.client.clone().create_transport(request).await?.into_inner();
         let ice = created.ice_parameters.expect("ICE parameters");
         let candidate = |candidate: &proto::IceCandidate| {
-            assert_eq!(candidate.protocol, "udp");
             SocketAddr::new(candidate.address.parse().expect("an address"), candidate.port as u16)
         };
+        let udp = created.ice_candidates.iter().filter(|candidate| candidate.protocol == "udp");
         let fingerprint = &created.dtls_fingerprints[0];
         assert_eq!(fingerprint.algorithm, "sha-256");
         let server = Server {
             ufrag: ice.username_fragment,
             password: ice.password,
-            candidates: created.ice_candidates.iter().map(candidate).collect(),
+            candidates: udp.map(candidate).collect(),
             fingerprint: fingerprint.value.clone(),
         };
         Ok((created.transport_id, server))
