@@ -79,8 +79,11 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let mut events_in_turn = 0;
     loop {
+        // Joins are served also while changes have to wait.
+        let has_room = gateway.hub.has_room();
         tokio::select! {
             () = end.cancelled() => return Ok(()),
+            () = gateway.hub.room(), if !has_room => {}
             Some(watch) = watches.recv() => {
                 let watched = subscription.watch(&watch.channel).await;
                 if watched.is_ok() {
@@ -96,7 +99,7 @@ pub(crate) async fn serve(
                     tracing::debug!(%channel, %error, "a channel stays watched");
                 }
             }
-            event = subscription.next() => match event {
+            event = subscription.next(), if has_room => match event {
                 Some(event) => {
                     take(gateway, event).await;
                     events_in_turn += 1;

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod dev;
+mod listen;
 mod page;
 mod serve;
 mod status;
@@ -20,6 +21,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::shared::Shared;
 pub(crate) use attempts::{Attempts, per_second};
+pub(crate) use listen::listen;
 pub(crate) use serve::serve;
 
 /// The page loads nothing from elsewhere, and nobody frames it. Worklets may come from a blob.

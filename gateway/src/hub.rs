@@ -1,9 +1,10 @@
 //! The channels that have members on this gateway: who they are, whose floor it is, and the pushes to them.
 //!
 //! A push is serialized once for a channel; all its members get the same bytes. One plain mutex guards everything and is
-//! never held across an await: a fan-out to a thousand members is a thousand `try_send`. The bus and the snapshots bring
-//! the changes in, joins and leaves bring members. An idle member costs a map entry, no timer and no task.
+//! never held across an await; a push to many is sent in portions by a task of its own ([`fan_out`]). The bus and the
+//! snapshots bring the changes in, joins and leaves bring members. An idle member costs a map entry, no timer and no task.
 
+mod fan_out;
 mod leases;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use voiceping_state::{ChannelId, ConnectionId, Floor, FloorCause, MemberChanged,
 
 use crate::socket::Outbox;
 use crate::view;
+use fan_out::FanOut;
 use leases::Leases;
 
 /// The channels with local members.
@@ -24,6 +26,10 @@ use leases::Leases;
 pub(crate) struct Hub {
     inner: Mutex<Inner>,
     lease_changed: Notify,
+    /// There is something to send in portions.
+    pushed: Notify,
+    /// Some of it is sent.
+    room_made: Notify,
     /// To the task that owns the subscription. Never more entries than joins and leaves in progress.
     idle: mpsc::UnboundedSender<ChannelId>,
 }
@@ -32,6 +38,7 @@ pub(crate) struct Hub {
 struct Inner {
     channel_by_id: HashMap<ChannelId, Channel>,
     leases: Leases,
+    fan_out: FanOut,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +115,8 @@ impl Hub {
     /// A hub, and the channels that have lost their last member: to be forgotten by the owner of the subscription.
     pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<ChannelId>) {
         let (idle, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { inner: Mutex::default(), lease_changed: Notify::new(), idle }), receiver)
+        let (inner, lease_changed, pushed, room_made) = (Mutex::default(), Notify::new(), Notify::new(), Notify::new());
+        (Arc::new(Self { inner, lease_changed, pushed, room_made, idle }), receiver)
     }
 
     /// Begins a join: the channel stays until the answer is dropped.
@@ -160,7 +168,10 @@ impl Hub {
         reply: impl FnOnce(&Floor, usize),
     ) {
         let mut inner = self.lock();
-        let channel = inner.channel_by_id.entry(channel.clone()).or_default();
+        let Inner { channel_by_id, fan_out, .. } = &mut *inner;
+        // Who joins again is answered with what is newer than that.
+        fan_out.catch_up(channel, outbox);
+        let channel = channel_by_id.entry(channel.clone()).or_default();
         // The bus may have brought more since the join was answered: it was not told that.
         let roster = channel.learn(joined);
         // Who joins again goes on where it was; over another socket, it has missed what came in between.
@@ -177,22 +188,28 @@ impl Hub {
 
     /// Removes a member.
     pub(crate) fn exit(&self, channel: &ChannelId, connection: &ConnectionId) {
-        if let Some(channel) = self.lock().channel_by_id.get_mut(channel) {
-            channel.member_by_connection.remove(connection);
+        let mut inner = self.lock();
+        let Inner { channel_by_id, fan_out, .. } = &mut *inner;
+        if let Some(left) = channel_by_id.get_mut(channel)
+            && let Some(member) = left.member_by_connection.remove(connection)
+        {
+            fan_out.forget(channel, &member.outbox);
         }
     }
 
     /// Takes a change in, unless it is old, and tells the members.
     pub(crate) fn apply(&self, change: &Change<'_>) -> Applied {
         let mut inner = self.lock();
-        let Inner { channel_by_id, leases } = &mut *inner;
+        let Inner { channel_by_id, leases, fan_out } = &mut *inner;
         let Some(channel) = channel_by_id.get_mut(change.channel) else {
             return Applied::Nothing;
         };
         let known_epoch = channel.known.as_ref().map(|known| known.floor.epoch);
         if known_epoch.is_some_and(|epoch| change.floor.epoch < epoch) {
             return if channel.is_corrected_by(change, leases) {
-                channel.correct(change.channel, leases)
+                let text = channel.correct(change.channel, leases);
+                self.push(fan_out, channel, change.channel, text, None, |_| true);
+                Applied::Corrected
             } else {
                 Applied::Nothing
             };
@@ -208,19 +225,21 @@ impl Hub {
         if known_epoch.is_none() {
             return Applied::First;
         }
-        channel.push(&view::speaker_changed(change.channel, change.floor, change.cause), untold(change), |_| true);
+        let text = view::speaker_changed(change.channel, change.floor, change.cause);
+        self.push(fan_out, channel, change.channel, text, untold(change), |_| true);
         Applied::Changed
     }
 
     /// Tells the members that a user came or went; not the connection that did, which has its own answer.
     pub(crate) fn member_changed(&self, change: &MemberChanged) {
         let mut inner = self.lock();
-        if let Some(channel) = inner.channel_by_id.get_mut(&change.channel) {
+        let Inner { channel_by_id, fan_out, .. } = &mut *inner;
+        if let Some(channel) = channel_by_id.get_mut(&change.channel) {
             channel.learn(change.roster);
             if let Some(known) = &channel.known {
                 let text = view::member_changed(change, &known.floor);
                 let is_news = |member: &Member| change.roster.version > member.roster_version;
-                channel.push(&text, Some(&change.member.connection), is_news);
+                self.push(fan_out, channel, &change.channel, text, Some(&change.member.connection), is_news);
             }
         }
     }
@@ -263,22 +282,14 @@ impl Channel {
 
     /// Shows the channel as free. With an epoch of its own, because clients drop what is not newer than what they know; the
     /// next real one is higher, by the time that a lease takes. Of the display only: no gate ever sees it.
-    fn correct(&mut self, id: &ChannelId, leases: &mut Leases) -> Applied {
-        let Some(known) = &mut self.known else { return Applied::Nothing };
-        known.floor = Floor { epoch: known.floor.epoch.saturating_add(1), holder: None };
-        known.since = Instant::now();
-        let text = view::speaker_changed(id, &known.floor, Some(FloorCause::Expired));
+    /// Answers what the members are to be told.
+    fn correct(&mut self, id: &ChannelId, leases: &mut Leases) -> Utf8Bytes {
+        let epoch = self.known.as_ref().map_or(0, |known| known.floor.epoch);
+        let floor = Floor { epoch: epoch.saturating_add(1), holder: None };
+        let text = view::speaker_changed(id, &floor, Some(FloorCause::Expired));
+        self.known = Some(Known { floor, since: Instant::now() });
         leases.remove(id);
-        self.push(&text, None, |_| true);
-        Applied::Corrected
-    }
-
-    fn push(&self, text: &Utf8Bytes, except: Option<&ConnectionId>, is_news: impl Fn(&Member) -> bool) {
-        for (connection, member) in &self.member_by_connection {
-            if Some(connection) != except && is_news(member) {
-                member.outbox.send(text.clone());
-            }
-        }
+        text
     }
 }
 

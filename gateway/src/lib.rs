@@ -94,8 +94,7 @@ impl Gateway {
         let Dependencies { store, rules, dial, keys, dev_sign_in } = dependencies;
         ensure!(!rules.lease.is_zero(), "the lease of a floor must be longer than nothing");
         let listen = config.listen;
-        let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
-        listener.set_nonblocking(true).context("cannot listen without blocking")?;
+        let listener = http::listen(listen)?;
         let local_addr = listener.local_addr().context("the port cannot be read back")?;
         let access =
             config.channel_access.unwrap_or(if dev_sign_in { ChannelAccess::Open } else { ChannelAccess::Listed });
@@ -138,6 +137,11 @@ impl Gateway {
         let subscription = gateway.store.subscribe();
         let (shared, token) = (Arc::clone(&gateway), end.clone());
         parts.spawn(async move { bus::serve(&shared, subscription, watches, idle, token).await });
+        let (hub, token) = (Arc::clone(&gateway.hub), end.clone());
+        parts.spawn(async move {
+            hub.send(token).await;
+            Ok(())
+        });
         let (shared, token) = (Arc::clone(&gateway), end.clone());
         parts.spawn(async move {
             // Together in one task: they wait most of the time.

@@ -237,6 +237,7 @@ impl Session {
     }
 
     fn send_late_entry(&mut self, channel: &ChannelId) {
+        self.gateway.hub.catch_up(channel, &self.outbox);
         let floor = self.gateway.hub.known(channel).map(|known| known.floor);
         let missed = floor.filter(|floor| {
             floor.holder.as_ref().is_some_and(|holder| holder.owner.connection != self.owner.connection)

@@ -99,6 +99,89 @@ async fn a_slow_reader_loses_its_own_connection_only() {
     assert!(!left.is_closed());
 }
 
+const CROWD: usize = 100;
+
+fn crowd(hub: &Arc<Hub>) -> Vec<Member> {
+    (0..CROWD).map(|index| Member::enter_with(hub, &format!("m{index}"), Roster { users: 1, version: 0 }, 1)).collect()
+}
+
+fn told(members: &mut [Member]) -> usize {
+    members.iter_mut().map(|member| member.pushes().len()).sum()
+}
+
+#[tokio::test]
+async fn a_crowd_is_told_in_portions_and_in_order() {
+    let (hub, _idle) = Hub::new();
+    let mut members = crowd(&hub);
+    let speaker = members[0].connection.clone();
+    apply(&hub, &free(1), None, None);
+    apply(&hub, &held(2, &speaker), Some(FloorCause::Taken), None);
+    apply(&hub, &free(3), Some(FloorCause::Released), Some(&owner(&speaker)));
+    assert_eq!(told(&mut members), 0);
+    // A member of another channel does not wait for all of them.
+    let (outbox, mut other) = Outbox::new();
+    let _interest = hub.interest(&"c2".into());
+    hub.enter(&"c2".into(), &"x".into(), &outbox, Roster { users: 1, version: 0 }, |_, _| {});
+    hub.apply(&Change { channel: &"c2".into(), floor: &free(1), cause: None, previous: None });
+    hub.apply(&Change { channel: &"c2".into(), floor: &held(2, &speaker), cause: None, previous: None });
+    assert!(other.try_recv().is_ok());
+    let mut portions = 1;
+    while hub.send_portion() {
+        portions += 1;
+    }
+    assert!(portions > 4, "{portions}");
+    for member in &mut members[1..] {
+        let epochs: Vec<_> = member.pushes().iter().map(|push| push["data"]["epoch"].as_u64()).collect();
+        assert_eq!(epochs, [Some(2), Some(3)]);
+    }
+    assert!(members[0].pushes().is_empty() && hub.has_room());
+}
+
+#[tokio::test]
+async fn who_is_answered_has_been_told_before_and_who_left_is_told_no_more() {
+    let (hub, _idle) = Hub::new();
+    let mut members = crowd(&hub);
+    let outbox =
+        |member: &Member| hub.lock().channel_by_id[&channel()].member_by_connection[&member.connection].outbox.clone();
+    let (speaker, presser, leaver) =
+        (members[0].connection.clone(), outbox(&members[1]), members[2].connection.clone());
+    apply(&hub, &free(1), None, None);
+    apply(&hub, &held(2, &speaker), Some(FloorCause::Taken), None);
+    hub.catch_up(&channel(), &presser);
+    assert_eq!(members[1].pushes().len(), 1);
+    hub.exit(&channel(), &leaver);
+    // It comes when the push is on its way, and has its answer.
+    members.push(Member::enter_with(&hub, "late", Roster { users: 1, version: 0 }, 1));
+    while hub.send_portion() {}
+    assert_eq!(told(&mut members), CROWD - 3);
+    assert!(members[1].pushes().is_empty() && members[2].pushes().is_empty());
+}
+
+#[tokio::test]
+async fn pushes_that_wait_are_bounded_by_leaving_changes_to_the_bus() {
+    let (hub, _idle) = Hub::new();
+    let mut members = crowd(&hub);
+    let mut epoch = 1;
+    apply(&hub, &free(epoch), None, None);
+    while hub.has_room() {
+        epoch += 1;
+        apply(&hub, &held(epoch, &"other".into()), None, None);
+    }
+    let waiting = room(&hub);
+    while hub.send_portion() {
+        told(&mut members);
+    }
+    waiting.await;
+    assert!(hub.has_room());
+}
+
+/// Waits for room, registered before anything is sent.
+fn room(hub: &Arc<Hub>) -> impl Future<Output = ()> {
+    let hub = Arc::clone(hub);
+    let waiting = tokio::spawn(async move { hub.room().await });
+    async move { waiting.await.expect("does not panic") }
+}
+
 #[tokio::test]
 async fn a_users_coming_is_told_to_the_others_with_the_floor() {
     let (hub, _idle) = Hub::new();

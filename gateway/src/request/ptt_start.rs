@@ -48,7 +48,9 @@ impl PttStart {
             // Its socket is about to end, and the floor would with it.
             return Ok(());
         }
-        match press(session, &channel).await {
+        let pressed = press(session, &channel).await;
+        session.gateway().hub.catch_up(&channel, session.outbox());
+        match pressed {
             Ok(floor) => reply.success(json!({"success": true, "state": view::channel_state(&channel, &floor)})),
             Err(denied) => deny(reply, &channel, denied),
         }

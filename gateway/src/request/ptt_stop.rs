@@ -20,7 +20,9 @@ impl PttStop {
 
     pub(super) async fn apply(self, session: &mut Session, reply: &Reply) -> Result<(), Refusal> {
         let floor = if session.has_joined(&self.channel) {
-            release(session, &self.channel).await
+            let floor = release(session, &self.channel).await;
+            session.gateway().hub.catch_up(&self.channel, session.outbox());
+            floor
         } else {
             // Nothing is told of a channel to who is not on it.
             Floor::default()

@@ -1,0 +1,170 @@
+//! Pushes to channels with many members, on their way: some at a time, so that nobody waits for all of them.
+//!
+//! A push to a thousand sockets makes a thousand tasks runnable, each with a write to the kernel: some ten milliseconds in
+//! which the answer to the press that caused it would stand in the same line. So a push to more than a handful is kept
+//! here, and one task sends it in portions; in between, everything else has its turn. Channels take turns too: a small one
+//! does not wait for a large one. Each member gets all pushes of a channel in their order, and what it is answered comes
+//! after what was decided before ([`FanOut::catch_up`]).
+//!
+//! Cost: one list for each push, and for each member what its queue takes. The text is shared.
+
+use std::collections::{HashMap, VecDeque};
+
+use axum::extract::ws::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
+use voiceping_state::{ChannelId, ConnectionId};
+
+use super::{Channel, Hub, Member};
+use crate::socket::Outbox;
+
+/// Sockets that are pushed to in one turn. Their writes take some three hundred microseconds.
+const PORTION: usize = 32;
+
+/// Pushes to single sockets that may wait; more changes are left to the bus until some are sent.
+const ROOM: usize = 16 * 1024;
+
+/// What is to be sent.
+#[derive(Debug, Default)]
+pub(super) struct FanOut {
+    pushes_by_channel: HashMap<ChannelId, VecDeque<Push>>,
+    /// The channels of the table, each once.
+    turns: VecDeque<ChannelId>,
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Push {
+    text: Utf8Bytes,
+    to: Vec<Outbox>,
+}
+
+impl Hub {
+    /// Sends a member what it has not been sent yet. Before it is told of a floor in another way, so that nothing older
+    /// comes after that.
+    pub(crate) fn catch_up(&self, channel: &ChannelId, outbox: &Outbox) {
+        self.lock().fan_out.catch_up(channel, outbox);
+    }
+
+    /// To a handful at once, to more in portions.
+    pub(super) fn push(
+        &self,
+        fan_out: &mut FanOut,
+        channel: &Channel,
+        id: &ChannelId,
+        text: Utf8Bytes,
+        except: Option<&ConnectionId>,
+        is_news: impl Fn(&Member) -> bool,
+    ) {
+        let members = channel.member_by_connection.iter();
+        let told = members.filter(|(connection, member)| Some(*connection) != except && is_news(member));
+        let told = told.map(|(_, member)| &member.outbox);
+        if channel.member_by_connection.len() <= PORTION && !fan_out.is_behind(id) {
+            for outbox in told {
+                outbox.send(text.clone());
+            }
+        } else {
+            fan_out.add(id, text, told.cloned().collect());
+            self.pushed.notify_one();
+        }
+    }
+
+    /// Sends what is to be sent in portions, until the gateway ends.
+    pub(crate) async fn send(&self, end: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = end.cancelled() => return,
+                () = self.pushed.notified() => {}
+            }
+            while self.send_portion() {
+                // Until the sockets have written this one, and whatever else was waiting is done.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// `false`: nothing is left.
+    pub(super) fn send_portion(&self) -> bool {
+        let mut inner = self.lock();
+        let is_more = inner.fan_out.send_portion();
+        if inner.fan_out.has_room() {
+            self.room_made.notify_waiters();
+        }
+        is_more
+    }
+
+    /// May more changes be taken in? What is not sent yet takes memory.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().fan_out.has_room()
+    }
+
+    /// Waits until [`Self::has_room`] has another answer.
+    pub(crate) async fn room(&self) {
+        let made = self.room_made.notified();
+        if !self.has_room() {
+            made.await;
+        }
+    }
+}
+
+impl FanOut {
+    fn has_room(&self) -> bool {
+        self.waiting < ROOM
+    }
+
+    /// Does the channel have pushes that are not sent yet? Then what comes after them has to wait too.
+    fn is_behind(&self, channel: &ChannelId) -> bool {
+        self.pushes_by_channel.contains_key(channel)
+    }
+
+    fn add(&mut self, channel: &ChannelId, text: Utf8Bytes, to: Vec<Outbox>) {
+        if to.is_empty() {
+            return;
+        }
+        self.waiting += to.len();
+        let pushes = self.pushes_by_channel.entry(channel.clone()).or_insert_with(|| {
+            self.turns.push_back(channel.clone());
+            VecDeque::new()
+        });
+        pushes.push_back(Push { text, to });
+    }
+
+    /// Sends one portion, of the channel whose turn it is. `false`: nothing is left.
+    fn send_portion(&mut self) -> bool {
+        let Some(channel) = self.turns.pop_front() else { return false };
+        let Some(pushes) = self.pushes_by_channel.get_mut(&channel) else { return true };
+        if let Some(push) = pushes.front_mut() {
+            let rest = push.to.len().saturating_sub(PORTION);
+            for outbox in push.to.drain(rest..) {
+                outbox.send(push.text.clone());
+                self.waiting -= 1;
+            }
+        }
+        while pushes.pop_front_if(|push| push.to.is_empty()).is_some() {}
+        if pushes.is_empty() {
+            self.pushes_by_channel.remove(&channel);
+        } else {
+            self.turns.push_back(channel);
+        }
+        !self.turns.is_empty()
+    }
+
+    /// Sends a member now what it has not been sent: it is about to be told something newer.
+    pub(super) fn catch_up(&mut self, channel: &ChannelId, outbox: &Outbox) {
+        self.take(channel, outbox, |text| outbox.send(text.clone()));
+    }
+
+    /// Sends a member nothing of this any more: it has left.
+    pub(super) fn forget(&mut self, channel: &ChannelId, outbox: &Outbox) {
+        self.take(channel, outbox, |_| {});
+    }
+
+    fn take(&mut self, channel: &ChannelId, outbox: &Outbox, mut sent: impl FnMut(&Utf8Bytes)) {
+        for push in self.pushes_by_channel.get_mut(channel).into_iter().flatten() {
+            if let Some(at) = push.to.iter().position(|waiting| waiting.is(outbox)) {
+                push.to.swap_remove(at);
+                self.waiting -= 1;
+                sent(&push.text);
+            }
+        }
+    }
+}

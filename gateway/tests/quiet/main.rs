@@ -1,0 +1,12 @@
+//! What members who do nothing cost the gateway, in counts: bytes of memory for each, allocations for a push.
+//!
+//! The clients are sockets of the system without memory of their own, so that what is counted is the gateway's, with the
+//! state in memory that stands for Redis. Everything is counted in one process and one test binary, because the
+//! allocator is.
+
+#![allow(clippy::print_stderr)] // the figures are what somebody who runs it wants to see
+
+mod counting;
+mod fan_out;
+mod idle;
+mod members;
