@@ -33,6 +33,7 @@ pub(crate) async fn open(
         holder_connection_id: holder.connection.to_string(),
         holder_gateway_id: holder.gateway.clone(),
         valid_until_ms,
+        hear_out: false,
     };
     let answer = node.call(|mut node| async move { node.set_floor(request).await }).await?;
     node.heard_clock(answer.clock_ms);
@@ -51,12 +52,22 @@ pub(crate) enum Closing {
     Kept,
 }
 
-/// Ends an epoch at a node, unless the gate there is another gateway's by now.
+/// Ends an epoch at a node at once, unless the gate there is another gateway's by now.
 pub(crate) async fn close(node: &NodeHandle, channel: &ChannelId, epoch: u64, gateway: &str) -> Closing {
+    end(node, channel, epoch, gateway, false).await
+}
+
+/// The same when the holder has let go: what it had sent before is heard first, also by a node that is behind.
+pub(crate) async fn release(node: &NodeHandle, channel: &ChannelId, epoch: u64, gateway: &str) -> Closing {
+    end(node, channel, epoch, gateway, true).await
+}
+
+async fn end(node: &NodeHandle, channel: &ChannelId, epoch: u64, gateway: &str, hear_out: bool) -> Closing {
     let request = SetFloorRequest {
         channel_id: channel.to_string(),
         epoch,
         holder_gateway_id: gateway.to_owned(),
+        hear_out,
         ..Default::default()
     };
     match node.call(|mut node| async move { node.set_floor(request).await }).await {

@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockRef, Socket, Type};
 
 /// Datagrams in one system call.
 pub const BATCH: usize = 64;
@@ -39,6 +39,13 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// At most how many datagrams the kernel can hold for a socket.
+pub fn capacity(socket: &UdpSocket) -> usize {
+    // What the kernel counts for the smallest datagram: a quarter page of bookkeeping at least.
+    const SMALLEST: usize = 512;
+    SockRef::from(socket).recv_buffer_size().unwrap_or(2 * SOCKET_BUFFER) / SMALLEST
 }
 
 /// Arrays for receiving.

@@ -12,7 +12,14 @@ pub mod io;
 mod mesh;
 mod registration;
 mod service;
+#[cfg(test)]
+#[path = "../tests/webrtc/node.rs"]
+#[allow(dead_code)] // the tests over the public contract use more of it
+mod test_node;
 mod worker;
+
+#[cfg(test)]
+extern crate self as voiceping_media_node; // what they share calls the crate by its name
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

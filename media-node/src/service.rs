@@ -51,11 +51,13 @@ struct Inner {
 
 /// What becomes of a floor.
 #[derive(Debug, Clone)]
-enum FloorChange {
+pub(crate) enum FloorChange {
     /// Somebody may speak.
     Open(NewHolder),
     /// Nobody may; with a gateway, only if the floor is one of its connections'.
     Close(Option<GatewayId>),
+    /// The same, but what the holder has sent until now is still heard.
+    Release(Option<GatewayId>),
 }
 
 impl Service {
@@ -82,21 +84,34 @@ impl Service {
     }
 
     /// Queues a change of a floor on all workers. Each answers whether a gate that was to be closed is kept.
-    fn change_floor(&self, channel: ChannelId, epoch: u64, change: FloorChange) -> Answers<Result<bool, Error>> {
+    pub(crate) fn change_floor(
+        &self,
+        channel: ChannelId,
+        epoch: u64,
+        change: FloorChange,
+    ) -> Answers<Result<bool, Error>> {
         let workers = &self.inner.workers;
         // The holder's worker is told last: when its first packet is relayed, the floor is in the others' queues.
         let last = match &change {
             FloorChange::Open(holder) => self.worker_index(&holder.connection),
-            FloorChange::Close(_) => 0,
+            FloorChange::Close(_) | FloorChange::Release(_) => 0,
         };
         let others = workers.iter().enumerate().filter(|(index, _)| *index != last).map(|(_, worker)| worker);
         let _order = self.inner.floor_order.lock().unwrap_or_else(PoisonError::into_inner);
-        Answers::ask(others.chain([&workers[last]]), move |engine, now| match change {
-            FloorChange::Open(holder) => engine.set_floor(now, &channel, epoch, Some(holder)).map(|()| false),
-            FloorChange::Close(gateway) => {
-                engine.close_floor(now, &channel, epoch, gateway.as_ref()).map(|closed| !closed)
+        Answers::of(others.chain([&workers[last]]).map(|worker| {
+            let (id, change) = (channel.clone(), change.clone());
+            match change {
+                FloorChange::Open(holder) => {
+                    worker.ask(move |engine, now, _| engine.set_floor(now, &id, epoch, Some(holder)).map(|()| false))
+                }
+                FloorChange::Close(gateway) => worker.ask(move |engine, now, _| {
+                    engine.close_floor(now, &id, epoch, gateway.as_ref()).map(|closed| !closed)
+                }),
+                FloorChange::Release(gateway) => worker.ask_heard_out(channel.clone(), move |engine, now, _| {
+                    engine.close_floor(now, &id, epoch, gateway.as_ref()).map(|closed| !closed)
+                }),
             }
-        })
+        }))
     }
 
     /// Queues on all workers that a connection is another gateway's.
@@ -379,6 +394,7 @@ impl MediaNode for Service {
         let gateway = optional_id(&request.holder_gateway_id, "holder_gateway_id")?.map(GatewayId::from);
         let valid_until = self.inner.clock.at_ms(request.valid_until_ms);
         let change = match (connection, gateway) {
+            (None, gateway) if request.hear_out => FloorChange::Release(gateway),
             (None, gateway) => FloorChange::Close(gateway),
             (Some(_), None) => return Err(Status::invalid_argument("holder_gateway_id is missing")),
             (Some(connection), Some(gateway)) => FloorChange::Open(NewHolder { connection, gateway, valid_until }),

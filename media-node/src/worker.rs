@@ -1,7 +1,15 @@
 //! A worker: one thread, one engine, its sockets. Talks cross to the other workers of the node through bounded rings.
 //!
-//! The loop's order is its priorities: datagrams, what peers relay, commands, timers, and at the end of the turn everything
-//! that was written is sent. Nothing is held back for a timer. A turn is bounded by [`TURN_BATCHES`].
+//! The loop's order is its priorities: datagrams, releases that waited for them, what peers relay, commands, timers, and at
+//! the end of the turn everything that was written is sent. Nothing is held back for a timer. A turn takes one batch from
+//! each socket, so a command waits for no more than that, however far behind the worker is.
+//!
+//! A worker that is behind has a talk's last packets in its socket when its release comes. A release therefore waits until
+//! what had arrived before it has been taken in ([`Waiting`]); everything else, and above all what takes a floor from
+//! somebody, is done at once.
+
+#[cfg(test)]
+mod tests;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::UdpSocket;
@@ -16,10 +24,7 @@ use voiceping_engine::{Config, Engine, Event, Outbound, Path, Usage};
 
 use crate::events::Events;
 use crate::gate_log::GateLog;
-use crate::io::{BATCH, Receiver, Sender, Sleeper, Waker};
-
-/// Batches received from one socket before the other work of a turn is done.
-const TURN_BATCHES: usize = 4;
+use crate::io::{self, BATCH, Receiver, Sender, Sleeper, Waker};
 
 /// Packets that may be on their way from one worker to another: more than a second of the busiest talk mix of one core;
 /// beyond that the receiver is hopelessly behind, and old voice is dropped.
@@ -29,17 +34,32 @@ const RING: usize = 1024;
 enum Command {
     /// Something to do with the engine, on its thread.
     Work(Work),
+    /// The same, after the datagrams that have arrived by now, if the holder of this channel's floor is here.
+    HeardOut(ChannelId, Work),
     /// End, after what was queued before.
     Stop,
 }
 
 type Work = Box<dyn FnOnce(&mut Engine, Instant, &mut Batch<'_>) + Send>;
 
+/// A release that is put off until what had arrived before it has been taken in: until the sockets have been empty, or as many
+/// datagrams have been received as they can hold. The gate's own end is not put off.
+struct Waiting {
+    work: Work,
+    datagrams: usize,
+}
+
 /// A packet on its way to another worker's listeners.
 struct Relayed {
     channel: ChannelId,
     epoch: u64,
     packet: Box<[u8]>,
+}
+
+impl Relayed {
+    fn forward(self, engine: &mut Engine, now: Instant, batch: &mut Batch<'_>) {
+        engine.handle_relayed(now, &self.channel, self.epoch, &self.packet, batch);
+    }
 }
 
 /// The handle of a running worker.
@@ -70,12 +90,20 @@ impl Worker {
         &self,
         work: impl FnOnce(&mut Engine, Instant, &mut Batch<'_>) -> T + Send + 'static,
     ) -> Result<oneshot::Receiver<T>, Stopped> {
-        let (sender, receiver) = oneshot::channel();
-        self.post(Command::Work(Box::new(move |engine, now, batch| {
-            // The caller may have given up waiting; what it asked for is done all the same.
-            let _ = sender.send(work(engine, now, batch));
-        })))?;
-        Ok(receiver)
+        let (work, answer) = answered(work);
+        self.post(Command::Work(work))?;
+        Ok(answer)
+    }
+
+    /// Like [`Self::ask`], for the release of a channel's floor: what its holder had sent before is forwarded first.
+    pub(crate) fn ask_heard_out<T: Send + 'static>(
+        &self,
+        channel: ChannelId,
+        work: impl FnOnce(&mut Engine, Instant, &mut Batch<'_>) -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, Stopped> {
+        let (work, answer) = answered(work);
+        self.post(Command::HeardOut(channel, work))?;
+        Ok(answer)
     }
 
     /// Asks the worker to end.
@@ -89,6 +117,17 @@ impl Worker {
         self.waker.wake();
         Ok(())
     }
+}
+
+fn answered<T: Send + 'static>(
+    work: impl FnOnce(&mut Engine, Instant, &mut Batch<'_>) -> T + Send + 'static,
+) -> (Work, oneshot::Receiver<T>) {
+    let (sender, receiver) = oneshot::channel();
+    let work = move |engine: &mut Engine, now, batch: &mut Batch<'_>| {
+        // The caller may have given up waiting; what it asked for is done all the same.
+        let _ = sender.send(work(engine, now, batch));
+    };
+    (Box::new(work), receiver)
 }
 
 /// What several workers will answer to the same question.
@@ -146,7 +185,7 @@ pub(crate) fn home(connection: &ConnectionId, workers: usize) -> usize {
 pub(crate) struct Batch<'a> {
     sender: &'a mut Sender,
     sockets: &'a [UdpSocket],
-    socket: &'a mut u8,
+    socket: &'a mut u32,
     peers: &'a mut [Option<Peer>],
 }
 
@@ -158,7 +197,7 @@ impl std::fmt::Debug for Batch<'_> {
 
 impl Batch<'_> {
     fn flush(&mut self) {
-        self.sender.flush(&self.sockets[usize::from(*self.socket)]);
+        self.sender.flush(&self.sockets[*self.socket as usize]);
     }
 }
 
@@ -173,7 +212,7 @@ impl Outbound for Batch<'_> {
     fn send(&mut self, len: usize, path: Path) {
         if path.socket != *self.socket {
             // The bytes are in the arena already: send what is before them, then keep them under the other socket.
-            self.sender.flush_keeping(&self.sockets[usize::from(*self.socket)], len);
+            self.sender.flush_keeping(&self.sockets[*self.socket as usize], len);
             *self.socket = path.socket;
         }
         self.sender.push(len, path.remote);
@@ -265,6 +304,9 @@ impl Thread {
         let mut sender = Sender::default();
         let mut socket = 0;
         let mut busy = false;
+        let mut waiting: Vec<Waiting> = Vec::new();
+        let mut unknown: Vec<Relayed> = Vec::new();
+        let capacity: usize = self.sockets.iter().map(io::capacity).sum();
         loop {
             if !busy {
                 let timeout = self.engine.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
@@ -273,35 +315,53 @@ impl Thread {
             let now = Instant::now();
             let mut batch =
                 Batch { sender: &mut sender, sockets: &self.sockets, socket: &mut socket, peers: &mut self.peers };
-            busy = false;
+            let (mut received, mut emptied) = (0, true);
             for (index, socket) in self.sockets.iter().enumerate() {
-                for turn in 0..TURN_BATCHES {
-                    let received = receiver.receive(socket, |remote, datagram| {
-                        let path = Path { socket: index as u8, remote };
-                        self.engine.handle_datagram(now, path, datagram, &mut batch);
-                    });
-                    if received < BATCH {
-                        break;
-                    }
-                    busy |= turn + 1 == TURN_BATCHES;
+                let of_socket = receiver.receive(socket, |remote, datagram| {
+                    let path = Path { socket: index as u32, remote };
+                    self.engine.handle_datagram(now, path, datagram, &mut batch);
+                });
+                received += of_socket;
+                emptied &= of_socket < BATCH;
+            }
+            for release in std::mem::take(&mut waiting) {
+                let Waiting { work, datagrams } = release;
+                if emptied || datagrams <= received {
+                    work(&mut self.engine, now, &mut batch);
+                } else {
+                    waiting.push(Waiting { work, datagrams: datagrams - received });
                 }
             }
-            // What is in the rings was sent by workers that had applied its floor; ours was queued before theirs. So the
-            // number of packets is read first, then commands are carried out, then those packets are forwarded.
-            let waiting: Vec<usize> = self.rings.iter().map(rtrb::Consumer::slots).collect();
+            // What is in a ring was sent by a worker that had applied its floor, and ours was queued before: a packet of
+            // a talk that is not known yet waits until no command is left that was queued before it was taken. And a
+            // command is carried out after the packets that were sent before it was queued: the one that begins the next
+            // talk does not leave the last packets of this one behind.
             let mut stopped = false;
-            while let Ok(command) = self.commands.try_recv() {
+            loop {
+                let command = self.commands.try_recv().ok();
+                let waited = unknown.len();
+                for ring in &mut self.rings {
+                    for _ in 0..ring.slots() {
+                        let Ok(relayed) = ring.pop() else { break };
+                        if self.engine.knows_epoch(&relayed.channel, relayed.epoch) {
+                            relayed.forward(&mut self.engine, now, &mut batch);
+                        } else {
+                            unknown.push(relayed);
+                        }
+                    }
+                }
                 match command {
-                    Command::Work(work) => work(&mut self.engine, now, &mut batch),
-                    Command::Stop => stopped = true,
+                    Some(Command::HeardOut(channel, work)) if self.engine.has_holder(&channel) => {
+                        waiting.push(Waiting { work, datagrams: capacity });
+                    }
+                    Some(Command::Work(work) | Command::HeardOut(_, work)) => work(&mut self.engine, now, &mut batch),
+                    Some(Command::Stop) => stopped = true,
+                    None if unknown.len() == waited => break,
+                    None => {}
                 }
             }
-            for (ring, waiting) in self.rings.iter_mut().zip(waiting) {
-                for _ in 0..waiting {
-                    let Ok(relayed) = ring.pop() else { break };
-                    let Relayed { channel, epoch, packet } = relayed;
-                    self.engine.handle_relayed(now, &channel, epoch, &packet, &mut batch);
-                }
+            for relayed in unknown.drain(..) {
+                relayed.forward(&mut self.engine, now, &mut batch);
             }
             self.engine.handle_timeout(now, &mut batch);
             batch.flush();
@@ -309,6 +369,7 @@ impl Thread {
             if stopped {
                 return;
             }
+            busy = !emptied || !waiting.is_empty();
         }
     }
 

@@ -191,7 +191,11 @@ pub(super) async fn give_back(gateway: &Shared, channel: &ChannelId, held: &Held
     if let (Some(gate), Some(epoch)) = (&held.gate, held.epoch)
         && gate.may_be_open(Instant::now())
     {
-        match gate::close(&gate.node, channel, epoch, &owner.gateway).await {
+        let closing = match cause {
+            FloorCause::Released => gate::release(&gate.node, channel, epoch, &owner.gateway).await,
+            _ => gate::close(&gate.node, channel, epoch, &owner.gateway).await,
+        };
+        match closing {
             Closing::Closed => {}
             Closing::Unknown if gate.may_be_open(Instant::now()) => return Ended::GateUntil(gate.until),
             Closing::Unknown => {}

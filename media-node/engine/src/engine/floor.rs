@@ -181,6 +181,18 @@ impl Engine {
         FloorActivity { epoch: channel.epoch, silent_for: last_packet.map(|at| now.saturating_duration_since(at)) }
     }
 
+    /// Whether a gate of this channel is open, for a connection of this engine: whether its packets come here.
+    pub fn has_holder(&self, id: &ChannelId) -> bool {
+        let channel = self.channel_by_id.get(id).map(|key| &self.channels[*key]);
+        let holder = channel.and_then(|channel| channel.holder());
+        holder.is_some_and(|holder| self.has_connection(&holder.connection))
+    }
+
+    /// Whether a channel's epoch is at least this one.
+    pub fn knows_epoch(&self, id: &ChannelId, epoch: u64) -> bool {
+        self.channel_by_id.get(id).is_some_and(|key| epoch <= self.channels[*key].epoch)
+    }
+
     /// Says whether another engine of this node has listeners on a channel.
     pub fn set_peer_listening(&mut self, now: Instant, id: &ChannelId, peer: u32, listening: bool) {
         let key = self.channel(id);
