@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use secrecy::SecretString;
+use voiceping_engine::srtp::Profile;
 
 use crate::limits::Limit;
 use crate::target::Url;
@@ -95,6 +96,11 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Consume::Join)]
     pub consume: Consume,
 
+    /// Offer only this SRTP profile, in DTLS 1.2 [default: DTLS 1.3, which ends with AES-256-GCM]. What browsers choose costs
+    /// the server more or less: Chromium takes aes128-cm-sha1-80, Firefox aes128-gcm
+    #[arg(long, value_enum, value_name = "PROFILE")]
+    pub srtp_profile: Option<SrtpProfile>,
+
     /// Members that run on the independent `webrtc` crate instead of the lean client, spread evenly over the others
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub webrtc_crate: u32,
@@ -143,6 +149,30 @@ pub enum Consume {
     Join,
     /// What `speaker-changed` names, each time.
     Talk,
+}
+
+/// Profiles of SRTP (RFC 5764, RFC 7714).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SrtpProfile {
+    /// Counter mode with HMAC-SHA1: Chromium's choice.
+    #[value(name = "aes128-cm-sha1-80")]
+    Aes128CmSha1,
+    /// Firefox's choice.
+    #[value(name = "aes128-gcm")]
+    Aes128Gcm,
+    /// The choice of DTLS 1.2.
+    #[value(name = "aes256-gcm")]
+    Aes256Gcm,
+}
+
+impl SrtpProfile {
+    pub(crate) fn profile(self) -> Profile {
+        match self {
+            Self::Aes128CmSha1 => Profile::Aes128CmSha1_80,
+            Self::Aes128Gcm => Profile::AeadAes128Gcm,
+            Self::Aes256Gcm => Profile::AeadAes256Gcm,
+        }
+    }
 }
 
 impl Args {

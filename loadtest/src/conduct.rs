@@ -191,6 +191,7 @@ fn settings(run: &Run) -> serde_json::Value {
         "microphones": format!("{:?}", args.microphones).to_lowercase(),
         "open_microphones": args.open_microphones,
         "consume": format!("{:?}", args.consume).to_lowercase(),
+        "srtp_profile": args.srtp_profile.map(|profile| format!("{:?}", profile.profile())),
         "threads": args.threads(),
         "seed": run.seed,
     })

@@ -31,7 +31,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-pub use args::{Args, Consume, Microphones};
+pub use args::{Args, Consume, Microphones, SrtpProfile};
 pub use limits::{Limit, Quantity};
 pub use target::Url;
 

@@ -4,6 +4,7 @@
 //! transports, [`Side::Send`] and [`Side::Recv`], with numbers of their own. Threads record what is heard into figures of
 //! their own; what a member has to know (connected, last packet of a talk sent) it is told through channels.
 
+mod dtls;
 mod ice;
 mod reports;
 mod thread;
@@ -16,8 +17,10 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 use tokio::sync::oneshot;
-use voiceping_engine::{Fingerprint, Identity};
+use voiceping_engine::Fingerprint;
+use voiceping_engine::srtp::Profile;
 
+use self::dtls::Identity;
 use crate::figures::Recorder;
 use crate::hearing::{Hearing, Over};
 use crate::voice::Recording;
@@ -140,8 +143,8 @@ struct Handle {
 
 impl Media {
     /// Starts the threads, with room for the transports of this many members.
-    pub(crate) fn start(run: u32, threads: usize, members: u32) -> Result<Self> {
-        let identity = Identity::generate()?;
+    pub(crate) fn start(run: u32, threads: usize, members: u32, profile: Option<Profile>) -> Result<Self> {
+        let identity = Identity::new(profile)?;
         let fingerprint = identity.fingerprint();
         let shared = Arc::new(Shared { run, identity, recording: Recording::embedded() });
         let start = |index| {

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::{broadcast, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::args::Args;
+use crate::args::{Args, SrtpProfile};
 use crate::figures::{Figures, Recorder};
 use crate::hearing::Over;
 use crate::media::Media;
@@ -77,7 +77,7 @@ impl Run {
             id,
             seed,
             tls,
-            media: Media::start(id, args.threads(), args.members)?,
+            media: Media::start(id, args.threads(), args.members, args.srtp_profile.map(SrtpProfile::profile))?,
             recording: Recording::embedded(),
             figures: Recorder::default(),
             pressed: (0..args.members).map(|_| AtomicU64::new(0)).collect(),

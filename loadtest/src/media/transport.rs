@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use voiceping_engine::dtls::{Association, Event};
+use voiceping_engine::dtls::Event;
 use voiceping_engine::rtp::Packet;
 use voiceping_engine::srtp::Srtp;
-use voiceping_engine::{Identity, Role};
 
+use super::dtls::{Handshake, Identity};
 use super::ice::{Checks, Due};
 use super::{Connected, Server, Stream, Talk, reports};
 use crate::figures::{Count, Figures, Time, now_ns};
@@ -44,7 +44,7 @@ pub(super) struct Wants<'a> {
 #[derive(Debug)]
 pub(super) struct Transport {
     checks: Checks,
-    association: Option<Box<Association>>,
+    handshake: Option<Handshake>,
     server: Server,
     srtp: Option<Box<Srtp>>,
     opened: Instant,
@@ -96,7 +96,7 @@ impl Transport {
         });
         Self {
             checks: Checks::new(now, &server.ufrag, &server.password),
-            association: None,
+            handshake: None,
             server,
             srtp: None,
             opened: now,
@@ -163,9 +163,9 @@ impl Transport {
             },
             Timer::Dtls => {
                 self.dtls_timer = None;
-                let Some(association) = &mut self.association else { return };
-                let event = match association.poll_timeout() {
-                    Some(at) if at <= now => association.handle_timeout(now, wants.send),
+                let Some(handshake) = &mut self.handshake else { return };
+                let event = match handshake.poll_timeout() {
+                    Some(at) if at <= now => handshake.timeout(now, wants.send),
                     _ => None,
                 };
                 self.after_dtls(event, now, figures, wants);
@@ -185,17 +185,16 @@ impl Transport {
     ) {
         match datagram {
             [0..=3, ..] => {
-                if self.checks.is_answer(now, datagram) && self.association.is_none() {
-                    let mut association = Association::new(identity, Role::Client, now);
-                    association.expect_fingerprints(std::slice::from_ref(&self.server.fingerprint));
-                    let event = association.handle_timeout(now, wants.send);
-                    self.association = Some(Box::new(association));
+                if self.checks.is_answer(now, datagram) && self.handshake.is_none() {
+                    let Server { address, fingerprint, .. } = &self.server;
+                    let (handshake, event) = Handshake::start(identity, *address, fingerprint, now, wants.send);
+                    self.handshake = Some(handshake);
                     self.after_dtls(event, now, figures, wants);
                 }
             }
             [20..=63, ..] => {
-                let Some(association) = &mut self.association else { return };
-                let event = association.handle_datagram(now, datagram, wants.send);
+                let Some(handshake) = &mut self.handshake else { return };
+                let event = handshake.datagram(now, datagram, wants.send);
                 self.after_dtls(event, now, figures, wants);
             }
             [128..=191, 192..=223, ..] => {} // reports of the server: nothing here depends on them
@@ -207,8 +206,8 @@ impl Transport {
     /// Says goodbye.
     pub(super) fn close(&mut self, now: Instant, wants: &mut Wants<'_>) {
         self.hush();
-        if let Some(association) = &mut self.association {
-            association.close(now, wants.send);
+        if let Some(handshake) = &mut self.handshake {
+            handshake.close(now, wants.send);
         }
     }
 
@@ -294,7 +293,7 @@ impl Transport {
     }
 
     fn after_dtls(&mut self, event: Option<Event>, now: Instant, figures: &mut Figures, wants: &mut Wants<'_>) {
-        if let Some(at) = self.association.as_ref().and_then(|association| association.poll_timeout())
+        if let Some(at) = self.handshake.as_ref().and_then(Handshake::poll_timeout)
             && at < now + DTLS_IDLE
             && self.dtls_timer.is_none_or(|set| at < set)
         {
@@ -328,7 +327,7 @@ impl Transport {
             }
             None => figures.error("media", &why),
         }
-        (self.association, self.srtp) = (None, None);
+        (self.handshake, self.srtp) = (None, None);
     }
 }
 
