@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use voiceping_state::{ChannelId, ConnectionId, FloorCause, FloorRules, Owner};
+use voiceping_state::{ChannelId, ConnectionId, FloorCause, FloorRules, NodeId, Owner};
 
 use crate::nodes::NodeHandle;
 use held::{Gate, Held, Task};
@@ -62,11 +62,6 @@ struct Opening {
 impl Floors {
     pub(crate) fn new(rules: FloorRules, silence_limit: Duration) -> Self {
         Self { held: Mutex::default(), changed: Notify::new(), rules, silence_limit }
-    }
-
-    /// How long a floor outlives the last sign of its holder's gateway. No gate is open for longer.
-    pub(crate) fn lease(&self) -> Duration {
-        self.rules.lease
     }
 
     /// A connection has been granted a floor, or has it still; the state was asked at `asked`. Answers the gate to open;
@@ -112,6 +107,11 @@ impl Floors {
             held.task = Task::Judge(now + self.silence_limit);
         }
         Some(Opening { node, until })
+    }
+
+    /// Where the gate of a talk is, or will be.
+    fn place_of(&self, channel: &ChannelId, owner: &Owner) -> Option<NodeId> {
+        self.lock().get(&key(channel, owner)).map(|held| held.place_id(Instant::now()))
     }
 
     /// Is the talk on its way to another node?

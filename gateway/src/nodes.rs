@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use voiceping_state::{ChannelId, Node, NodeId, node};
 
 use crate::media::MediaClient;
@@ -40,20 +40,11 @@ pub(crate) struct Nodes {
     met: watch::Sender<()>,
     /// Somebody looks for a node that is not known: the registry is to be read now.
     wanted: Notify,
-    /// Until then a node that is known no more, because it fell silent, may have a gate open.
-    in_doubt_until: Mutex<Option<Instant>>,
 }
 
 impl Nodes {
     pub(crate) fn new(dial: Dial, region: String) -> Self {
-        Self {
-            dial,
-            region,
-            by_id: Mutex::default(),
-            met: watch::Sender::new(()),
-            wanted: Notify::new(),
-            in_doubt_until: Mutex::default(),
-        }
+        Self { dial, region, by_id: Mutex::default(), met: watch::Sender::new(()), wanted: Notify::new() }
     }
 
     /// The node for a connection that goes to this channel. `None`: none is ready and has room.
@@ -66,17 +57,6 @@ impl Nodes {
         let handle = handles.iter().find(|handle| *handle.id() == chosen.id)?;
         handle.placed(channel);
         Some(Arc::clone(handle))
-    }
-
-    /// A node is lost that may go on for all that is known: gates that were opened there end within this time.
-    fn doubt_for(&self, time: Duration) {
-        *self.in_doubt_until.lock().expect("nothing panics under the lock") = Some(Instant::now() + time);
-    }
-
-    /// May there be a gate at a node that [`Self::all`] does not have any more?
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        let until = *self.in_doubt_until.lock().expect("nothing panics under the lock");
-        until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Every node, whether it answers or not.
@@ -129,7 +109,8 @@ impl Nodes {
         let _ = timeout(INTRODUCTION, found).await;
     }
 
-    fn get(&self, id: &NodeId) -> Option<Arc<NodeHandle>> {
+    /// A node by its id, whether it answers or not.
+    pub(crate) fn get(&self, id: &NodeId) -> Option<Arc<NodeHandle>> {
         self.lock().get(id).cloned()
     }
 

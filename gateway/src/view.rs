@@ -60,7 +60,7 @@ mod tests {
     fn busy() -> Floor {
         let owner =
             Owner { user: "alice".into(), user_name: "Alice".into(), connection: "x1".into(), gateway: "g1".into() };
-        Floor { epoch: 7, holder: Some(Holder { owner, taken_at_ms: 1_000, lease_until_ms: 11_000 }) }
+        Floor { epoch: 7, holder: Some(Holder { owner, node: "n".into(), taken_at_ms: 1_000, lease_until_ms: 11_000 }) }
     }
 
     fn data(text: &Utf8Bytes) -> Value {

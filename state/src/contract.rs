@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::event::{FloorCause, Roster};
 use crate::floor::{Floor, Owner};
-use crate::id::{ChannelId, UserId};
+use crate::id::{ChannelId, NodeId, UserId};
 use crate::store::Subscription;
 
 /// What every backend does. All methods but [`State::claim`] are safe to repeat after a lost answer.
@@ -17,12 +17,14 @@ use crate::store::Subscription;
 /// it changes nothing.
 pub trait State {
     /// Asks for a channel's floor. Granted if nobody holds it, or if this connection holds it already (same epoch, lease
-    /// renewed, its gateway the one that asks from now on, nothing announced). `take_over` names the epoch of a floor that the same user holds on another
-    /// connection and that may be taken from it; it is ignored if the floor has moved on or is somebody else's.
+    /// renewed, its gateway the one that asks from now on, nothing announced). The gate of the talk will be at `node`.
+    /// `take_over` names the epoch of a floor that the same user holds on another connection and that may be taken from it;
+    /// it is ignored if the floor has moved on or is somebody else's.
     fn take_floor(
         &self,
         channel: &ChannelId,
         owner: &Owner,
+        node: &NodeId,
         take_over: Option<u64>,
     ) -> impl Future<Output = Result<Taken, StateError>> + Send;
 
@@ -36,13 +38,15 @@ pub trait State {
         cause: FloorCause,
     ) -> impl Future<Output = Result<(Floor, bool), StateError>> + Send;
 
-    /// Extends the lease of a floor that `owner` holds through this very gateway with this epoch, up to the talk limit.
+    /// Extends the lease of a floor that `owner` holds through this very gateway with this epoch, up to the talk limit, and
+    /// says where its gate is, or will be.
     /// `false`: it does not hold it any more, or the lease has ended.
     fn renew_floor(
         &self,
         channel: &ChannelId,
         owner: &Owner,
         epoch: u64,
+        node: &NodeId,
     ) -> impl Future<Output = Result<bool, StateError>> + Send;
 
     /// Frees a floor whose lease has ended. Any gateway may ask at any time, as often as it likes; one of the calls frees

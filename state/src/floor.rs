@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-use crate::id::{ConnectionId, UserId};
+use crate::id::{ConnectionId, NodeId, UserId};
 
 pub use rules::{Announcement, Answer, Outcome, Request, transition};
 
@@ -50,6 +50,8 @@ pub struct Floor {
 pub struct Holder {
     /// Who.
     pub owner: Owner,
+    /// The media node that has the gate of the talk, as the holder's gateway said last; empty: unknown.
+    pub node: NodeId,
     /// Since when.
     pub taken_at_ms: u64,
     /// Until when, unless renewed before. From then on the floor is anybody's, and its holder is named until somebody asks.

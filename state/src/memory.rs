@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
 use crate::event::{FloorCause, Roster};
 use crate::floor::{Answer, Floor, FloorRules, Owner, Request};
-use crate::id::{ChannelId, UserId};
+use crate::id::{ChannelId, NodeId, UserId};
 use crate::store::Subscription;
 use channel::Channel;
 use claims::Claims;
@@ -94,9 +94,10 @@ impl State for Memory {
         &self,
         channel: &ChannelId,
         owner: &Owner,
+        node: &NodeId,
         take_over: Option<u64>,
     ) -> Result<Taken, StateError> {
-        let (floor, answer) = self.decide(channel, Request::Take { owner, take_over });
+        let (floor, answer) = self.decide(channel, Request::Take { owner, node, take_over });
         Ok(match answer {
             Answer::Granted => Taken::Granted { floor, renewed: false },
             Answer::Renewed => Taken::Granted { floor, renewed: true },
@@ -116,8 +117,14 @@ impl State for Memory {
         Ok((floor, answer == Answer::Freed))
     }
 
-    async fn renew_floor(&self, channel: &ChannelId, owner: &Owner, epoch: u64) -> Result<bool, StateError> {
-        let (_, answer) = self.decide(channel, Request::Renew { owner, epoch });
+    async fn renew_floor(
+        &self,
+        channel: &ChannelId,
+        owner: &Owner,
+        epoch: u64,
+        node: &NodeId,
+    ) -> Result<bool, StateError> {
+        let (_, answer) = self.decide(channel, Request::Renew { owner, epoch, node });
         Ok(answer == Answer::Renewed)
     }
 

@@ -32,7 +32,7 @@ use redis::{FromRedisValue, cmd};
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
 use crate::event::{FloorCause, Roster};
 use crate::floor::{Floor, FloorRules, Holder, Owner};
-use crate::id::{ChannelId, UserId};
+use crate::id::{ChannelId, NodeId, UserId};
 use crate::memory::Limits;
 use crate::store::Subscription;
 pub use args::{RedisArgs, RedisMode};
@@ -144,9 +144,9 @@ impl Shared {
         let Some(known) = self.known.floor(channel) else { return Ok(()) };
         tracing::info!(%channel, epoch = known.epoch, "the shared state had lost a change of the floor; telling it");
         let mut args = vec![known.epoch.to_string()];
-        if let Some(Holder { owner, taken_at_ms, .. }) = known.holder {
+        if let Some(Holder { owner, node, taken_at_ms, .. }) = known.holder {
             let (user, connection) = (owner.user.to_string(), owner.connection.to_string());
-            args.extend([user, owner.user_name, connection, owner.gateway, taken_at_ms.to_string()]);
+            args.extend([user, owner.user_name, connection, owner.gateway, node.to_string(), taken_at_ms.to_string()]);
         }
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         self.script::<Vec<String>>(&scripts::RECOVER, channel, &args).await.map(drop)
@@ -158,11 +158,12 @@ impl State for Redis {
         &self,
         channel: &ChannelId,
         owner: &Owner,
+        node: &NodeId,
         take_over: Option<u64>,
     ) -> Result<Taken, StateError> {
         let (user, connection) = (owner.user.as_str(), owner.connection.as_str());
         let over = text(take_over);
-        let args = [user, &owner.user_name, connection, &owner.gateway, &over];
+        let args = [user, &owner.user_name, connection, &owner.gateway, node.as_str(), &over];
         let (word, floor) = self.shared.decide(&scripts::TAKE, channel, &args).await?;
         match word.as_str() {
             "granted" => Ok(Taken::Granted { floor, renewed: false }),
@@ -184,8 +185,15 @@ impl State for Redis {
         Ok((floor, word == "freed"))
     }
 
-    async fn renew_floor(&self, channel: &ChannelId, owner: &Owner, epoch: u64) -> Result<bool, StateError> {
-        let args = [owner.user.as_str(), owner.connection.as_str(), &owner.gateway, &text(Some(epoch))];
+    async fn renew_floor(
+        &self,
+        channel: &ChannelId,
+        owner: &Owner,
+        epoch: u64,
+        node: &NodeId,
+    ) -> Result<bool, StateError> {
+        let epoch = text(Some(epoch));
+        let args = [owner.user.as_str(), owner.connection.as_str(), &owner.gateway, &epoch, node.as_str()];
         let (word, _) = self.shared.decide(&scripts::RENEW, channel, &args).await?;
         Ok(word == "renewed")
     }

@@ -65,11 +65,12 @@ impl State for Store {
         &self,
         channel: &ChannelId,
         owner: &Owner,
+        node: &NodeId,
         take_over: Option<u64>,
     ) -> Result<Taken, StateError> {
         match self {
-            Self::Memory(memory) => memory.take_floor(channel, owner, take_over).await,
-            Self::Redis(redis) => redis.take_floor(channel, owner, take_over).await,
+            Self::Memory(memory) => memory.take_floor(channel, owner, node, take_over).await,
+            Self::Redis(redis) => redis.take_floor(channel, owner, node, take_over).await,
         }
     }
 
@@ -86,10 +87,16 @@ impl State for Store {
         }
     }
 
-    async fn renew_floor(&self, channel: &ChannelId, owner: &Owner, epoch: u64) -> Result<bool, StateError> {
+    async fn renew_floor(
+        &self,
+        channel: &ChannelId,
+        owner: &Owner,
+        epoch: u64,
+        node: &NodeId,
+    ) -> Result<bool, StateError> {
         match self {
-            Self::Memory(memory) => memory.renew_floor(channel, owner, epoch).await,
-            Self::Redis(redis) => redis.renew_floor(channel, owner, epoch).await,
+            Self::Memory(memory) => memory.renew_floor(channel, owner, epoch, node).await,
+            Self::Redis(redis) => redis.renew_floor(channel, owner, epoch, node).await,
         }
     }
 

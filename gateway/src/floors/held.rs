@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use voiceping_state::{FloorCause, Owner};
+use voiceping_state::{FloorCause, NodeId, Owner};
 
 use super::Due;
 use crate::nodes::NodeHandle;
@@ -89,18 +89,27 @@ impl Held {
         true
     }
 
+    fn may_be_open(&self, now: Instant) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.may_be_open(now))
+    }
+
+    /// The node whose gate may be open or is opened next.
+    fn place(&self, now: Instant) -> Option<&Arc<NodeHandle>> {
+        self.next_node.as_ref().filter(|_| !self.may_be_open(now)).or_else(|| self.node())
+    }
+
+    /// The same for others, who see it in the state; empty: nowhere, so nobody can make sure that it is closed.
+    pub(super) fn place_id(&self, now: Instant) -> NodeId {
+        self.place(now).map_or_else(|| "".into(), |node| node.id().clone())
+    }
+
     /// The gate may be open until then, from now on. Answers the node to tell. `None`: nobody, because the gate is at
     /// another node and may be open there, because its node is lost, or because the time has passed.
     pub(super) fn extend(&mut self, until: Instant, now: Instant) -> Option<Arc<NodeHandle>> {
-        if self.is_ending() || until <= now {
+        if self.is_ending() || until <= now || self.is_moving() && self.may_be_open(now) {
             return None;
         }
-        let node = match (&self.next_node, &self.gate) {
-            (Some(_), Some(gate)) if gate.may_be_open(now) => return None,
-            (Some(next), _) => Arc::clone(next),
-            (None, Some(gate)) => Arc::clone(&gate.node),
-            (None, None) => return None,
-        };
+        let node = Arc::clone(self.place(now)?);
         if node.is_lost() {
             return None;
         }

@@ -57,7 +57,7 @@ pub(crate) async fn adopt(gateway: &Shared, channel: &ChannelId, owner: &Owner, 
         return;
     };
     let asked = Instant::now();
-    match within(gateway.store.renew_floor(channel, owner, floor.epoch)).await {
+    match within(gateway.store.renew_floor(channel, owner, floor.epoch, node.id())).await {
         Ok(true) => {
             // When it began is known by the state's clock alone. Only a talk limit needs it, and clocks that differ make it
             // as much too long.
@@ -88,8 +88,9 @@ pub(crate) async fn follow_to(gateway: &Shared, channel: &ChannelId, owner: &Own
 
 /// Renews a lease and, with it, the end of the gate: the state first, then the node. `false`: somebody did not answer.
 pub(super) async fn renew(gateway: &Shared, channel: &ChannelId, owner: &Owner, epoch: u64) -> bool {
+    let Some(place) = gateway.floors.place_of(channel, owner) else { return true };
     let asked = Instant::now();
-    match within(gateway.store.renew_floor(channel, owner, epoch)).await {
+    match within(gateway.store.renew_floor(channel, owner, epoch, &place)).await {
         Ok(true) => match gateway.floors.renewed(channel, owner, epoch, asked) {
             Some(opening) => keep_open(gateway, channel, owner, epoch, &opening).await,
             None => true,
@@ -159,7 +160,7 @@ async fn not_ours(gateway: &Shared, channel: &ChannelId, owner: &Owner, epoch: u
 async fn take_again(gateway: &Shared, channel: &ChannelId, owner: &Owner, epoch: u64) {
     let Some(held) = gateway.floors.remove(channel, owner, Some(epoch)) else { return };
     let asked = Instant::now();
-    let taken = within(gateway.store.take_floor(channel, owner, None)).await;
+    let taken = within(gateway.store.take_floor(channel, owner, &held.place_id(asked), None)).await;
     match (taken, held.node()) {
         (Ok(Taken::Granted { floor, .. }), Some(node)) => {
             tracing::warn!(%channel, "the state had lost a floor; its holder has it again");

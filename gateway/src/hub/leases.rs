@@ -91,7 +91,7 @@ mod tests {
         let owner = Owner { user: "a".into(), user_name: "A".into(), connection: "x".into(), gateway: "g".into() };
         let until = now_since_epoch() + for_time;
         let lease_until_ms = u64::try_from(until.as_millis()).expect("a time");
-        Floor { epoch: 1, holder: Some(Holder { owner, taken_at_ms: 0, lease_until_ms }) }
+        Floor { epoch: 1, holder: Some(Holder { owner, node: "n".into(), taken_at_ms: 0, lease_until_ms }) }
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,7 +39,10 @@ fn owner(connection: &ConnectionId) -> Owner {
 }
 
 fn held(epoch: u64, connection: &ConnectionId) -> Floor {
-    Floor { epoch, holder: Some(Holder { owner: owner(connection), taken_at_ms: 0, lease_until_ms: 0 }) }
+    Floor {
+        epoch,
+        holder: Some(Holder { owner: owner(connection), node: "n".into(), taken_at_ms: 0, lease_until_ms: 0 }),
+    }
 }
 
 fn free(epoch: u64) -> Floor {

@@ -85,9 +85,6 @@ async fn follow_node(gateway: Arc<Shared>, first: Arc<NodeHandle>, stop: Cancell
         // What was there is not there any more. What answers from now on is met as if it were new.
         let again = handle.is_registered() && !stop.is_cancelled();
         let node = handle.described();
-        if lost == Lost::Silent {
-            gateway.nodes.doubt_for(gateway.floors.lease());
-        }
         gateway.nodes.forget(&handle);
         handle = match again.then(|| gateway.nodes.meet(&node)).flatten() {
             Some(again) => again,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tonic::Code;
 use voiceping_proto::media::v1::GetFloorActivityRequest;
 use voiceping_rpc::is_refused;
-use voiceping_state::{ChannelId, Floor, FloorCause, Holder, State, StateError, Taken};
+use voiceping_state::{ChannelId, Floor, FloorCause, Holder, NodeId, State, StateError, Taken};
 
 use crate::error::Refusal;
 use crate::floors::{self, Ended};
@@ -67,18 +67,19 @@ async fn press(session: &mut Session, channel: &ChannelId) -> Result<Floor, Deni
     let (gateway, owner) = (session.gateway(), session.owner());
     finish_last_talk(session, channel).await?;
     let mut asked = Instant::now();
-    let mut taken = take(session, channel, None).await?;
+    let mut taken = take(session, channel, node.id(), None).await?;
     if let Taken::Busy(floor) = &taken
         && let Some(holder) = &floor.holder
         && holder.owner.user == owner.user
         && is_silent(session, channel, floor.epoch, holder).await
-        // Before the state gives the floor to somebody else, nobody speaks, and nobody can begin to: a node that was stopped
-        // may still have the call before it that opens the old gate.
-        && !gateway.nodes.is_in_doubt()
+        // Before the state gives the floor to somebody else, nobody speaks, and nobody can begin to: a node that is not known
+        // here, because it fell silent or was lost before this gateway began, may go on, or have the call still before it
+        // that opens the old gate.
+        && gateway.nodes.get(&holder.node).is_some()
         && gate::close_everywhere(&gateway.nodes.all(), channel, floor.epoch).await
     {
         asked = Instant::now();
-        taken = take(session, channel, Some(floor.epoch)).await?;
+        taken = take(session, channel, node.id(), Some(floor.epoch)).await?;
     }
     let floor = match taken {
         Taken::Granted { floor, .. } => floor,
@@ -111,9 +112,14 @@ async fn finish_last_talk(session: &Session, channel: &ChannelId) -> Result<(), 
     }
 }
 
-async fn take(session: &Session, channel: &ChannelId, take_over: Option<u64>) -> Result<Taken, StateError> {
+async fn take(
+    session: &Session,
+    channel: &ChannelId,
+    node: &NodeId,
+    take_over: Option<u64>,
+) -> Result<Taken, StateError> {
     let (gateway, owner) = (session.gateway(), session.owner());
-    let taken = within(gateway.store.take_floor(channel, owner, take_over)).await;
+    let taken = within(gateway.store.take_floor(channel, owner, node, take_over)).await;
     if taken.is_err() {
         // It may have been granted all the same, and nobody would know.
         gateway.floors.release_later(channel, owner, FloorCause::Released);
@@ -194,7 +200,7 @@ mod tests {
     fn a_denial_says_so_in_both_places() {
         let owner =
             Owner { user: "alice".into(), user_name: "Alice".into(), connection: "x".into(), gateway: "g".into() };
-        let holder = Some(Holder { owner, taken_at_ms: 0, lease_until_ms: 0 });
+        let holder = Some(Holder { owner, node: "n".into(), taken_at_ms: 0, lease_until_ms: 0 });
         assert_eq!(
             said(Denied::Busy(Floor { epoch: 1, holder })),
             json!({

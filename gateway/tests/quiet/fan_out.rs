@@ -34,7 +34,7 @@ async fn a_push_allocates_nothing_for_each_socket() {
 async fn talk(gateway: &Quiet, members: &mut [Member]) {
     let channel = ChannelId::from("c1");
     let owner = Owner { user: "s".into(), user_name: "S".into(), connection: "s".into(), gateway: "g".into() };
-    gateway.store.take_floor(&channel, &owner, None).await.expect("in memory");
+    gateway.store.take_floor(&channel, &owner, &"n".into(), None).await.expect("in memory");
     all_hear(members, b"\"isBusy\":true");
     gateway.store.release_floor(&channel, &owner, None, FloorCause::Released).await.expect("in memory");
     all_hear(members, b"\"isBusy\":false");

@@ -5,6 +5,7 @@
 
 use super::{Floor, FloorRules, Holder, Owner};
 use crate::event::FloorCause;
+use crate::id::NodeId;
 
 /// What is asked of a floor.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +14,8 @@ pub enum Request<'a> {
     Take {
         /// Who.
         owner: &'a Owner,
+        /// Where its gate will be.
+        node: &'a NodeId,
         /// The epoch of a floor of the same user that may be taken from its other connection.
         take_over: Option<u64>,
     },
@@ -31,6 +34,8 @@ pub enum Request<'a> {
         owner: &'a Owner,
         /// The talk.
         epoch: u64,
+        /// Where its gate is, or will be.
+        node: &'a NodeId,
     },
     /// A connection has come to another gateway: the floor that it holds goes with it.
     Move {
@@ -84,7 +89,7 @@ pub fn transition(mut floor: Floor, request: Request<'_>, now_ms: u64, rules: &F
         follow_clock(holder, now_ms, rules);
     }
     match request {
-        Request::Take { owner, take_over } => take(floor, owner, take_over, now_ms, rules),
+        Request::Take { owner, node, take_over } => take(floor, owner, node, take_over, now_ms, rules),
         Request::Release { owner, epoch, cause } => {
             let this_talk = epoch.is_none_or(|epoch| epoch == floor.epoch);
             if this_talk && is_held_through(&floor, owner) {
@@ -93,7 +98,7 @@ pub fn transition(mut floor: Floor, request: Request<'_>, now_ms: u64, rules: &F
                 keep(floor, Answer::Unchanged)
             }
         }
-        Request::Renew { owner, epoch } => renew(floor, owner, epoch, now_ms, rules),
+        Request::Renew { owner, epoch, node } => renew(floor, owner, epoch, node, now_ms, rules),
         Request::Move { owner } => keep(moved(floor, owner), Answer::Unchanged),
         Request::Expire => match &floor.holder {
             Some(holder) if is_over(holder, now_ms) => {
@@ -106,11 +111,18 @@ pub fn transition(mut floor: Floor, request: Request<'_>, now_ms: u64, rules: &F
     }
 }
 
-fn take(floor: Floor, owner: &Owner, take_over: Option<u64>, now_ms: u64, rules: &FloorRules) -> Outcome {
+fn take(
+    floor: Floor,
+    owner: &Owner,
+    node: &NodeId,
+    take_over: Option<u64>,
+    now_ms: u64,
+    rules: &FloorRules,
+) -> Outcome {
     match &floor.holder {
         Some(holder) if !is_over(holder, now_ms) => {
             if is_same_connection(&holder.owner, owner) {
-                return extend(moved(floor, owner), now_ms, rules);
+                return extend(moved(floor, owner), node, now_ms, rules);
             }
             if take_over != Some(floor.epoch) || holder.owner.user != owner.user {
                 return keep(floor, Answer::Busy);
@@ -124,6 +136,7 @@ fn take(floor: Floor, owner: &Owner, take_over: Option<u64>, now_ms: u64, rules:
         epoch: next_epoch(floor.epoch, now_ms),
         holder: Some(Holder {
             owner: owner.clone(),
+            node: node.clone(),
             taken_at_ms: now_ms,
             lease_until_ms: longest_lease(now_ms, now_ms, rules),
         }),
@@ -133,17 +146,18 @@ fn take(floor: Floor, owner: &Owner, take_over: Option<u64>, now_ms: u64, rules:
 
 /// A lease that has ended is not renewed, also if nobody has asked for the floor yet: the media nodes' gates have closed
 /// by then, and a gateway that was paused cannot know what it has missed.
-fn renew(floor: Floor, owner: &Owner, epoch: u64, now_ms: u64, rules: &FloorRules) -> Outcome {
+fn renew(floor: Floor, owner: &Owner, epoch: u64, node: &NodeId, now_ms: u64, rules: &FloorRules) -> Outcome {
     match &floor.holder {
         Some(holder) if is_held_through(&floor, owner) && floor.epoch == epoch && !is_over(holder, now_ms) => {
-            extend(floor, now_ms, rules)
+            extend(floor, node, now_ms, rules)
         }
         _ => keep(floor, Answer::Unchanged),
     }
 }
 
-fn extend(mut floor: Floor, now_ms: u64, rules: &FloorRules) -> Outcome {
+fn extend(mut floor: Floor, node: &NodeId, now_ms: u64, rules: &FloorRules) -> Outcome {
     if let Some(holder) = &mut floor.holder {
+        holder.node.clone_from(node);
         holder.lease_until_ms = longest_lease(holder.taken_at_ms, now_ms, rules);
     }
     keep(floor, Answer::Renewed)

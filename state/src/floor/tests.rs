@@ -22,6 +22,10 @@ fn owner(connection: &str) -> Owner {
     Owner { user: user.into(), user_name: user.to_uppercase(), connection: connection.into(), gateway: "g1".into() }
 }
 
+fn node() -> NodeId {
+    "n1".into()
+}
+
 /// The same through another gateway.
 fn through(gateway: &str, connection: &str) -> Owner {
     Owner { gateway: gateway.into(), ..owner(connection) }
@@ -32,7 +36,7 @@ fn take(floor: &Floor, connection: &str, now_ms: u64, rules: &FloorRules) -> Out
 }
 
 fn take_over(floor: &Floor, connection: &str, epoch: Option<u64>, now_ms: u64, rules: &FloorRules) -> Outcome {
-    let request = Request::Take { owner: &owner(connection), take_over: epoch };
+    let request = Request::Take { owner: &owner(connection), node: &node(), take_over: epoch };
     transition(floor.clone(), request, now_ms, rules)
 }
 
@@ -42,7 +46,7 @@ fn release(floor: &Floor, connection: &str, epoch: Option<u64>, now_ms: u64) -> 
 }
 
 fn renew(floor: &Floor, connection: &str, now_ms: u64, rules: &FloorRules) -> Outcome {
-    let request = Request::Renew { owner: &owner(connection), epoch: floor.epoch };
+    let request = Request::Renew { owner: &owner(connection), epoch: floor.epoch, node: &node() };
     transition(floor.clone(), request, now_ms, rules)
 }
 
@@ -181,7 +185,7 @@ fn a_connection_that_moves_takes_its_floor_along_and_the_old_gateway_has_no_say(
     let rules = rules(None);
     let floor = held("alice.1", &rules);
     let there = through("g2", "alice.1");
-    let moves = [Request::Move { owner: &there }, Request::Take { owner: &there, take_over: None }];
+    let moves = [Request::Move { owner: &there }, Request::Take { owner: &there, node: &node(), take_over: None }];
     for request in moves {
         let moved = transition(floor.clone(), request, NOW_MS + 1, &rules);
         assert_eq!(moved.announce, None);
@@ -191,7 +195,7 @@ fn a_connection_that_moves_takes_its_floor_along_and_the_old_gateway_has_no_say(
         for late in unchanged {
             assert_eq!((late.answer, late.announce), (Answer::Unchanged, None));
         }
-        let renewal = Request::Renew { owner: &there, epoch: floor.epoch };
+        let renewal = Request::Renew { owner: &there, epoch: floor.epoch, node: &node() };
         assert_eq!(transition(moved.floor.clone(), renewal, NOW_MS + 2, &rules).answer, Answer::Renewed);
         let end = Request::Release { owner: &there, epoch: None, cause: FloorCause::Released };
         let freed = transition(moved.floor, end, NOW_MS + 2, &rules);
@@ -206,7 +210,12 @@ fn only_the_holders_connection_moves_it() {
     for other in [through("g2", "alice.2"), through("g2", "bob.1"), impostor] {
         let moved = transition(floor.clone(), Request::Move { owner: &other }, NOW_MS + 1, &rules(None));
         assert_eq!((moved.answer, moved.announce, &moved.floor), (Answer::Unchanged, None, &floor));
-        let taken = transition(floor.clone(), Request::Take { owner: &other, take_over: None }, NOW_MS, &rules(None));
+        let taken = transition(
+            floor.clone(),
+            Request::Take { owner: &other, node: &node(), take_over: None },
+            NOW_MS,
+            &rules(None),
+        );
         assert_eq!(taken.answer, Answer::Busy);
     }
 }
@@ -215,7 +224,7 @@ fn only_the_holders_connection_moves_it() {
 fn only_the_holder_renews_and_only_this_talk() {
     let floor = held("alice.1", &rules(None));
     assert_eq!(renew(&floor, "bob.1", NOW_MS, &rules(None)).answer, Answer::Unchanged);
-    let last_talk = Request::Renew { owner: &owner("alice.1"), epoch: floor.epoch - 1 };
+    let last_talk = Request::Renew { owner: &owner("alice.1"), epoch: floor.epoch - 1, node: &node() };
     let outcome = transition(floor.clone(), last_talk, NOW_MS, &rules(None));
     assert_eq!((outcome.answer, outcome.floor), (Answer::Unchanged, floor));
 }

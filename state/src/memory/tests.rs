@@ -16,6 +16,10 @@ fn memory() -> (Memory, Arc<AtomicU64>) {
     (memory, now_ms)
 }
 
+fn node() -> NodeId {
+    "n1".into()
+}
+
 fn owner(user: &str) -> Owner {
     Owner { user: user.into(), user_name: user.into(), connection: format!("{user}.1").into(), gateway: "g1".into() }
 }
@@ -32,7 +36,7 @@ async fn forgets_channels_that_nobody_uses() {
     assert_eq!(channels(&memory), 0, "looking makes no channel");
 
     memory.join(&lobby, &alice).await.expect("no limit");
-    memory.take_floor(&lobby, &alice, None).await.expect("in memory");
+    memory.take_floor(&lobby, &alice, &node(), None).await.expect("in memory");
     let mut subscription = memory.subscribe();
     subscription.watch(&lobby).await.expect("in memory");
     memory.leave(&lobby, &alice, Leaving::Left).await.expect("in memory");
@@ -48,7 +52,7 @@ async fn a_forgotten_channel_comes_back_with_higher_epochs_whatever_the_clock() 
     let mut last = 0;
     for step in [0, 0, 1_000, -3_600_000, 0] {
         now_ms.store(now_ms.load(Ordering::Relaxed).saturating_add_signed(step), Ordering::Relaxed);
-        let Ok(Taken::Granted { floor, .. }) = memory.take_floor(&lobby, &alice, None).await else {
+        let Ok(Taken::Granted { floor, .. }) = memory.take_floor(&lobby, &alice, &node(), None).await else {
             panic!("a free floor is granted");
         };
         assert!(floor.epoch > last);
@@ -76,7 +80,7 @@ async fn a_reader_that_is_too_slow_is_told_to_read_snapshots() {
             assert!(matches!(quick.next().await, Some(Event::Member(_))));
         }
     }
-    memory.take_floor(&lobby, &alice, None).await.expect("in memory");
+    memory.take_floor(&lobby, &alice, &node(), None).await.expect("in memory");
     memory.join(&lobby, &alice).await.expect("no limit");
 
     assert_eq!(slow.next().await, Some(Event::Resync), "for the event that did not fit");

@@ -58,6 +58,7 @@ struct WireEvent {
     epoch: Option<String>,
     cause: Option<String>,
     holder: Option<WireOwner>,
+    node: Option<String>,
     taken: Option<String>,
     lease: Option<String>,
     previous: Option<WireOwner>,
@@ -84,6 +85,7 @@ fn floor_changed(channel: &ChannelId, wire: WireEvent) -> Option<Event> {
     let holder = match wire.holder {
         Some(owner) => Some(Holder {
             owner: owner.into(),
+            node: wire.node.unwrap_or_default().into(), // an earlier release says none
             taken_at_ms: wire.taken?.parse().ok()?,
             lease_until_ms: wire.lease?.parse().ok()?,
         }),
@@ -129,7 +131,12 @@ pub(super) fn answer(parts: Vec<String>) -> Option<(String, Floor)> {
         Some(user) => {
             let (user_name, connection, gateway) = (next()?, next()?, next()?);
             let owner = Owner { user: user.into(), user_name, connection: connection.into(), gateway };
-            Some(Holder { owner, taken_at_ms: next()?.parse().ok()?, lease_until_ms: next()?.parse().ok()? })
+            Some(Holder {
+                owner,
+                node: next()?.into(),
+                taken_at_ms: next()?.parse().ok()?,
+                lease_until_ms: next()?.parse().ok()?,
+            })
         }
     };
     Some((word, Floor { epoch, holder }))

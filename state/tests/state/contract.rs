@@ -46,6 +46,7 @@ macro_rules! contract_suite {
             a_member_that_moves_is_not_announced_and_its_old_gateway_has_no_say
             a_floor_moves_with_a_join
             a_floor_moves_with_a_press
+            a_renewal_says_where_the_gate_is
             a_floor_outlives_a_move_without_a_membership
             a_connection_may_move_back
         ]);

@@ -73,7 +73,7 @@ async fn act<H: Harness>(harness: Arc<H>, n: usize, mut random: SmallRng) -> Vec
             0..3 => {
                 let over = state.floor(&channel).await.expect("available").epoch;
                 let over = random.random_bool(0.5).then_some(over);
-                let taken = state.take_floor(&channel, member, over).await.expect("available");
+                let taken = state.take_floor(&channel, member, &node(), over).await.expect("available");
                 if let Taken::Granted { floor, renewed: false } = taken {
                     granted.push((channel, floor));
                 }
@@ -87,7 +87,7 @@ async fn act<H: Harness>(harness: Arc<H>, n: usize, mut random: SmallRng) -> Vec
             }
             5 => {
                 let epoch = state.floor(&channel).await.expect("available").epoch;
-                state.renew_floor(&channel, member, epoch).await.expect("available");
+                state.renew_floor(&channel, member, epoch, &node()).await.expect("available");
             }
             6 => {
                 state.join(&channel, member).await.expect("no limit");

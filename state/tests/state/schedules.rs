@@ -84,7 +84,7 @@ impl<H: Harness> Run<H> {
         match step.action {
             Action::Press { take_over } => {
                 let take_over = take_over.then_some(last.epoch);
-                let taken = self.state.take_floor(&id, &member, take_over).await.expect("available");
+                let taken = self.state.take_floor(&id, &member, &node(), take_over).await.expect("available");
                 self.check_press(n, connection, &taken);
             }
             Action::Release { this_talk } => {
@@ -94,7 +94,7 @@ impl<H: Harness> Run<H> {
                 assert_eq!(freed, last.holder.is_some_and(|holder| holder.owner == member));
             }
             Action::Renew => {
-                let renewed = self.state.renew_floor(&id, &member, last.epoch).await.expect("available");
+                let renewed = self.state.renew_floor(&id, &member, last.epoch, &node()).await.expect("available");
                 assert!(!renewed || last.holder.is_some_and(|holder| holder.owner == member));
             }
             Action::Expire => {
@@ -217,7 +217,7 @@ impl<H: Harness> Run<H> {
         for n in 0..CHANNELS {
             let floor = self.state.expire_floor(&channel(n)).await.expect("available");
             assert_eq!(floor.holder, None);
-            let taken = self.state.take_floor(&channel(n), &owner("last.1"), None).await;
+            let taken = self.state.take_floor(&channel(n), &owner("last.1"), &node(), None).await;
             assert!(matches!(taken, Ok(Taken::Granted { renewed: false, .. })));
         }
     }

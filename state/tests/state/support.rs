@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use voiceping_state::{
     ChannelId, ConnectionId, Event, Floor, FloorCause, FloorChanged, FloorRules, JoinError, Leaving, Limits,
-    MemberAction, MemberChanged, Nodes, Owner, State, Subscription, Taken,
+    MemberAction, MemberChanged, NodeId, Nodes, Owner, State, Subscription, Taken,
 };
 
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
@@ -51,6 +51,11 @@ pub(crate) fn owner(connection: &str) -> Owner {
     }
 }
 
+/// Where gates are.
+pub(crate) fn node() -> NodeId {
+    "n1".into()
+}
+
 /// The same connection through another gateway.
 pub(crate) fn through(gateway: &str, connection: &str) -> Owner {
     Owner { gateway: gateway.into(), ..owner(connection) }
@@ -59,7 +64,7 @@ pub(crate) fn through(gateway: &str, connection: &str) -> Owner {
 /// The calls as the tests say them: with names for ids, failing the test when the backend cannot answer.
 pub(crate) trait Say: State {
     async fn take(&self, connection: &str) -> Taken {
-        self.take_floor(&lobby(), &owner(connection), None).await.expect("available")
+        self.take_floor(&lobby(), &owner(connection), &node(), None).await.expect("available")
     }
 
     /// Takes a floor that is free or past its lease.
@@ -75,7 +80,7 @@ pub(crate) trait Say: State {
     }
 
     async fn renew(&self, connection: &str, epoch: u64) -> bool {
-        self.renew_floor(&lobby(), &owner(connection), epoch).await.expect("available")
+        self.renew_floor(&lobby(), &owner(connection), epoch, &node()).await.expect("available")
     }
 
     async fn expire(&self) -> Floor {

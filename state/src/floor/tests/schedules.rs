@@ -99,7 +99,8 @@ fn apply(floor: &Floor, op: &Op, now_ms: u64, rules: &FloorRules) -> Outcome {
     let stale = |exact: bool| if exact { floor.epoch } else { floor.epoch.wrapping_sub(1) };
     match *op {
         Op::Take(who, over) => {
-            let request = Request::Take { owner: &as_owner(who), take_over: over.then_some(floor.epoch) };
+            let request =
+                Request::Take { owner: &as_owner(who), node: &node(), take_over: over.then_some(floor.epoch) };
             transition(floor.clone(), request, now_ms, rules)
         }
         Op::Move(who) => transition(floor.clone(), Request::Move { owner: &as_owner(who) }, now_ms, rules),
@@ -112,7 +113,7 @@ fn apply(floor: &Floor, op: &Op, now_ms: u64, rules: &FloorRules) -> Outcome {
             transition(floor.clone(), request, now_ms, rules)
         }
         Op::Renew(who, exact) => {
-            let request = Request::Renew { owner: &as_owner(who), epoch: stale(exact) };
+            let request = Request::Renew { owner: &as_owner(who), epoch: stale(exact), node: &node() };
             transition(floor.clone(), request, now_ms, rules)
         }
         Op::Expire => expire(floor, now_ms, rules),

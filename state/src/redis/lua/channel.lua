@@ -1,7 +1,8 @@
 -- What every script about a channel begins with: its keys, the time, the rules of the floor and announcements. It is put
 -- in front of the other files of this folder when they are embedded, and sent to the server as one script with each.
 --
--- KEYS[1] floor     hash: epoch, and while held user, name, connection, gateway, taken, lease; roster: see presence.lua
+-- KEYS[1] floor     hash: epoch, and while held user, name, connection, gateway, node, taken,
+--                  lease; roster: see presence.lua
 -- KEYS[2] topic     pub/sub channel of the announcements
 -- KEYS[3] members   hash: connection -> JSON of its owner, and since when it is its gateway's
 -- KEYS[4] users     hash: user -> number of connections, a colon, name
@@ -28,14 +29,15 @@ local function text(number)
     return string.format('%.0f', number)
 end
 
--- The floor as it is kept: { epoch, holder = nil or { user, name, connection, gateway, taken, lease } }.
+-- The floor as it is kept: { epoch, holder = nil or { user, name, connection, gateway, node, taken, lease } }.
 local function load_floor()
-    local f = redis.call('HMGET', KEYS[1], 'epoch', 'user', 'name', 'connection', 'gateway', 'taken', 'lease')
+    local f = redis.call('HMGET', KEYS[1], 'epoch', 'user', 'name', 'connection', 'gateway', 'node', 'taken', 'lease')
     local floor = { epoch = tonumber(f[1]) or 0 }
     if f[4] then
         floor.holder = {
             user = f[2], name = f[3], connection = f[4], gateway = f[5],
-            taken = tonumber(f[6]), lease = tonumber(f[7]),
+            node = f[6] or '', -- a release that did not know of it says none
+            taken = tonumber(f[7]), lease = tonumber(f[8]),
         }
     end
     return floor
@@ -48,11 +50,11 @@ local function save_floor(floor)
     local holder = floor.holder
     if holder then
         redis.call('HSET', KEYS[1], 'epoch', text(floor.epoch), 'user', holder.user, 'name', holder.name,
-            'connection', holder.connection, 'gateway', holder.gateway,
+            'connection', holder.connection, 'gateway', holder.gateway, 'node', holder.node,
             'taken', text(holder.taken), 'lease', text(holder.lease))
     else
         redis.call('HSET', KEYS[1], 'epoch', text(floor.epoch))
-        redis.call('HDEL', KEYS[1], 'user', 'name', 'connection', 'gateway', 'taken', 'lease')
+        redis.call('HDEL', KEYS[1], 'user', 'name', 'connection', 'gateway', 'node', 'taken', 'lease')
     end
     redis.call('PEXPIRE', KEYS[1], FORGOTTEN_AFTER_MS)
 end
@@ -62,7 +64,7 @@ local function answer(word, floor)
     local holder = floor.holder
     if holder then
         return { word, text(floor.epoch), holder.user, holder.name, holder.connection, holder.gateway,
-            text(holder.taken), text(holder.lease) }
+            holder.node, text(holder.taken), text(holder.lease) }
     end
     return { word, text(floor.epoch) }
 end
@@ -100,6 +102,7 @@ local function keep_change(last, floor, cause)
     local event = { t = 'floor', epoch = text(floor.epoch), cause = cause }
     if holder then
         event.holder = owner_of(holder)
+        event.node = holder.node
         event.taken = text(holder.taken)
         event.lease = text(holder.lease)
     end
@@ -138,7 +141,8 @@ local function is_held_through(floor, owner)
     return holder and is_same_connection(holder, owner) and holder.gateway == owner.gateway
 end
 
-local function extend(floor)
+local function extend(floor, node)
+    floor.holder.node = node
     floor.holder.lease = longest_lease(floor.holder.taken)
     save_floor(floor)
     return floor

@@ -9,7 +9,7 @@ pub(crate) async fn only_watched_channels_are_heard<H: Harness>() {
     let state = harness.gateway();
     let stage = ChannelId::from("stage");
     let mut bus = state.listen().await;
-    state.take_floor(&stage, &owner("alice.1"), None).await.expect("available");
+    state.take_floor(&stage, &owner("alice.1"), &node(), None).await.expect("available");
     state.join(&stage, &owner("alice.1")).await.expect("no limit");
     assert_eq!(state.heard(&mut bus).await, []);
 

@@ -89,7 +89,7 @@ pub(crate) async fn another_device_takes_over_only_the_talk_that_it_names<H: Har
     let mut bus = state.listen().await;
     let take_over = async |connection: &str, epoch| {
         let owner = owner(connection);
-        state.take_floor(&lobby(), &owner, Some(epoch)).await.expect("available")
+        state.take_floor(&lobby(), &owner, &node(), Some(epoch)).await.expect("available")
     };
     assert_eq!(take_over("bob.1", first.epoch).await, Taken::Busy(first.clone()));
     assert_eq!(take_over("alice.2", first.epoch - 1).await, Taken::Busy(first.clone()));
@@ -113,7 +113,9 @@ pub(crate) async fn of_many_who_press_at_once_one_speaks<H: Harness>() {
     let presses: Vec<_> = (0..50)
         .map(|n| {
             let gateway = harness.gateway();
-            tokio::spawn(async move { gateway.take_floor(&lobby(), &owner(&format!("user{n}.1")), None).await })
+            tokio::spawn(
+                async move { gateway.take_floor(&lobby(), &owner(&format!("user{n}.1")), &node(), None).await },
+            )
         })
         .collect();
     let mut granted = Vec::new();
@@ -136,7 +138,7 @@ pub(crate) async fn channels_do_not_disturb_each_other<H: Harness>() {
     let lobby = state.granted("alice.1").await;
     let stage = ChannelId::from("stage");
     for speaker in ["alice.1", "bob.1"] {
-        let taken = state.take_floor(&stage, &owner(speaker), None).await.expect("available");
+        let taken = state.take_floor(&stage, &owner(speaker), &node(), None).await.expect("available");
         assert!(matches!(taken, Taken::Granted { renewed: false, .. }));
         let (_, freed) =
             state.release_floor(&stage, &owner(speaker), None, FloorCause::Released).await.expect("available");

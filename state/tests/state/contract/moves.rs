@@ -1,6 +1,6 @@
 //! Connections that come to another gateway, and what their old one may still do: nothing.
 
-use voiceping_state::{FloorCause, Leaving, MemberAction, State, Taken};
+use voiceping_state::{Floor, FloorCause, Leaving, MemberAction, NodeId, State, Taken};
 
 use crate::support::*;
 
@@ -34,11 +34,11 @@ pub(crate) async fn a_floor_moves_with_a_join<H: Harness>() {
     assert_eq!(floor.epoch, taken.epoch);
     assert_eq!(floor.holder.expect("held").owner, moved);
 
-    assert_eq!(old.renew_floor(&lobby(), &alice, taken.epoch).await, Ok(false));
+    assert_eq!(old.renew_floor(&lobby(), &alice, taken.epoch, &node()).await, Ok(false));
     let released = old.release_floor(&lobby(), &alice, None, FloorCause::Silent).await.expect("available");
     assert_eq!((released.0.epoch, released.1), (taken.epoch, false));
     old.leave(&lobby(), &alice, Leaving::Disconnected).await.expect("available");
-    assert_eq!(new.renew_floor(&lobby(), &moved, taken.epoch).await, Ok(true));
+    assert_eq!(new.renew_floor(&lobby(), &moved, taken.epoch, &node()).await, Ok(true));
     assert_eq!(new.heard(&mut bus).await, [], "to the others nothing has happened");
 
     new.leave(&lobby(), &moved, Leaving::Left).await.expect("available");
@@ -54,7 +54,7 @@ pub(crate) async fn a_floor_moves_with_a_press<H: Harness>() {
     let taken = state.granted("alice.1").await;
     let mut bus = state.listen().await;
     let moved = through("g2", "alice.1");
-    let Ok(Taken::Granted { floor, renewed: true }) = state.take_floor(&lobby(), &moved, None).await else {
+    let Ok(Taken::Granted { floor, renewed: true }) = state.take_floor(&lobby(), &moved, &node(), None).await else {
         panic!("the talk goes on");
     };
     assert_eq!(floor.epoch, taken.epoch);
@@ -65,6 +65,21 @@ pub(crate) async fn a_floor_moves_with_a_press<H: Harness>() {
     assert!(freed.expect("available").1);
 }
 
+pub(crate) async fn a_renewal_says_where_the_gate_is<H: Harness>() {
+    let harness: H = start().await;
+    let state = harness.gateway();
+    let taken = state.granted("alice.1").await;
+    let node_of = |floor: &Floor| floor.holder.as_ref().expect("held").node.clone();
+    assert_eq!(node_of(&taken), node());
+    let elsewhere = NodeId::from("n2");
+    let stale = state.renew_floor(&lobby(), &owner("alice.1"), taken.epoch - 1, &elsewhere).await;
+    assert_eq!((stale, node_of(&state.look().await)), (Ok(false), node()));
+    let renewed = state.renew_floor(&lobby(), &owner("alice.1"), taken.epoch, &elsewhere).await;
+    assert_eq!((renewed, node_of(&state.look().await)), (Ok(true), elsewhere.clone()));
+    let Taken::Busy(floor) = state.take("bob.1").await else { panic!("it is held") };
+    assert_eq!(node_of(&floor), elsewhere, "who would like to have it is told");
+}
+
 /// As it is when the old gateway has died, and the end of its members was announced already.
 pub(crate) async fn a_floor_outlives_a_move_without_a_membership<H: Harness>() {
     let harness: H = start().await;
@@ -72,7 +87,7 @@ pub(crate) async fn a_floor_outlives_a_move_without_a_membership<H: Harness>() {
     let taken = state.granted("alice.1").await;
     let moved = through("g2", "alice.1");
     assert_eq!(state.join(&lobby(), &moved).await.expect("no limit").users, 1);
-    assert_eq!(state.renew_floor(&lobby(), &moved, taken.epoch).await, Ok(true));
+    assert_eq!(state.renew_floor(&lobby(), &moved, taken.epoch, &node()).await, Ok(true));
     assert!(!state.renew("alice.1", taken.epoch).await);
 }
 

@@ -31,7 +31,7 @@ async fn press_until_granted(state: &Redis, channel: &ChannelId, connection: &st
     let patience = Instant::now() + Duration::from_secs(60);
     loop {
         let asked = Instant::now();
-        let taken = state.take_floor(channel, &owner(connection), None).await;
+        let taken = state.take_floor(channel, &owner(connection), &node(), None).await;
         assert!(asked.elapsed() < AT_ONCE, "no call hangs");
         match taken {
             Ok(Taken::Granted { floor, .. }) => return floor,
@@ -69,7 +69,7 @@ async fn a_server_that_comes_back_empty() {
     server.kill();
     for _ in 0..20 {
         let asked = Instant::now();
-        let error = state.take_floor(&lobby(), &owner("bob.1"), None).await.expect_err("nobody is there");
+        let error = state.take_floor(&lobby(), &owner("bob.1"), &node(), None).await.expect_err("nobody is there");
         assert!(matches!(error, StateError::Unavailable(_)));
         let joined = state.enter("bob.1").await;
         assert!(matches!(joined, Err(JoinError::State(StateError::Unavailable(_)))));
@@ -229,7 +229,7 @@ async fn a_cluster_loses_a_master() {
             let alice = owner("alice.1");
             let released = state.release_floor(channel, &alice, None, FloorCause::Released).await;
             released.expect("available");
-            state.take_floor(channel, &alice, None).await.expect("available");
+            state.take_floor(channel, &alice, &node(), None).await.expect("available");
         }
         while let Ok(Some(event)) = timeout(Duration::from_millis(200), bus.next()).await {
             match event {

@@ -8,7 +8,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use voiceping_state::floor::{Answer, Outcome, Request, transition};
 use voiceping_state::{
-    Event, Floor, FloorCause, FloorChanged, FloorRules, Limits, Memory, Owner, Redis, State, Subscription, Taken,
+    Event, Floor, FloorCause, FloorChanged, FloorRules, Limits, Memory, NodeId, Owner, Redis, State, Subscription,
+    Taken,
 };
 
 use super::{Kind, Standalone, config};
@@ -105,7 +106,7 @@ enum Said {
 async fn by_state<S: State>(state: &S, op: &Op, last: u64) -> Said {
     match *op {
         Op::Take(who, over) => {
-            let taken = state.take_floor(&lobby(), &as_owner(who), over.then_some(last)).await;
+            let taken = state.take_floor(&lobby(), &as_owner(who), &node_of(who), over.then_some(last)).await;
             Said::Taken(taken.expect("available"))
         }
         Op::Release(who, exact, cause) => {
@@ -115,7 +116,7 @@ async fn by_state<S: State>(state: &S, op: &Op, last: u64) -> Said {
             Said::Released(floor, freed)
         }
         Op::Renew(who, exact) => {
-            let renewed = state.renew_floor(&lobby(), &as_owner(who), named(last, exact)).await;
+            let renewed = state.renew_floor(&lobby(), &as_owner(who), named(last, exact), &node()).await;
             Said::Renewed(renewed.expect("available"))
         }
         Op::Expire => Said::Floor(state.expire().await),
@@ -128,7 +129,7 @@ fn by_rules(floor: &Floor, op: &Op, now_ms: u64, rules: &FloorRules) -> Outcome 
     let floor = floor.clone();
     match *op {
         Op::Take(who, over) => {
-            let request = Request::Take { owner: &as_owner(who), take_over: over.then_some(last) };
+            let request = Request::Take { owner: &as_owner(who), node: &node_of(who), take_over: over.then_some(last) };
             transition(floor, request, now_ms, rules)
         }
         Op::Release(who, exact, cause) => {
@@ -137,7 +138,7 @@ fn by_rules(floor: &Floor, op: &Op, now_ms: u64, rules: &FloorRules) -> Outcome 
             transition(floor, request, now_ms, rules)
         }
         Op::Renew(who, exact) => {
-            let request = Request::Renew { owner: &as_owner(who), epoch: named(last, exact) };
+            let request = Request::Renew { owner: &as_owner(who), epoch: named(last, exact), node: &node() };
             transition(floor, request, now_ms, rules)
         }
         Op::Expire => transition(floor, Request::Expire, now_ms, rules),
@@ -161,6 +162,11 @@ fn answer_of(op: &Op, outcome: &Outcome) -> Said {
 
 fn as_owner((connection, gateway): Who) -> Owner {
     through(GATEWAYS[gateway], CONNECTIONS[connection])
+}
+
+/// Where its gate will be. It is at another node, [`node`]'s, when the lease is renewed.
+fn node_of((_, gateway): Who) -> NodeId {
+    ["n2", "n3"][gateway].into()
 }
 
 /// The talk's own epoch, or another.

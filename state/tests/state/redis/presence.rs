@@ -88,7 +88,7 @@ fn a_dead_gateways_members_leave_once<K: Kind>() {
         enter(&dead, "dead", "bob.1").await.expect("available");
         enter(&dead, "dead", "bob.2").await.expect("available");
         enter(&dead, "dead", "carol.1").await.expect("available");
-        let taken = dead.take_floor(&lobby(), &through("dead", "bob.2"), None).await;
+        let taken = dead.take_floor(&lobby(), &through("dead", "bob.2"), &node(), None).await;
         taken.expect("available");
     });
     runtime.block_on(async {
@@ -146,7 +146,7 @@ fn pause() -> Paused {
     let alive = runtime.block_on(async { gateway(&config, &ahead) });
     let epoch = pausing.block_on(async {
         enter(&paused, "paused", "bob.1").await.expect("available");
-        let taken = paused.take_floor(&lobby(), &through("paused", "bob.1"), None).await;
+        let taken = paused.take_floor(&lobby(), &through("paused", "bob.1"), &node(), None).await;
         let Ok(Taken::Granted { floor, .. }) = taken else { panic!("free: {taken:?}") };
         floor.epoch
     });
@@ -173,7 +173,7 @@ fn a_gateway_that_was_paused_has_its_members_and_its_talk_back() {
         assert_eq!(visit(&next(&mut bus).await), (MemberAction::Joined, "bob.1", 2));
         assert_eq!(alive.names().await, ["Alice", "Bob"]);
     });
-    let renewed = pausing.block_on(paused.renew_floor(&lobby(), &through("paused", "bob.1"), epoch));
+    let renewed = pausing.block_on(paused.renew_floor(&lobby(), &through("paused", "bob.1"), epoch, &node()));
     assert_eq!(renewed, Ok(true));
     assert_eq!(runtime.block_on(alive.look()).epoch, epoch);
 }
@@ -183,14 +183,14 @@ fn a_gateway_that_was_paused_for_longer_than_the_lease_has_lost_its_talk() {
     let Paused { ahead, alive: (runtime, alive), mut bus, paused: (pausing, paused), epoch, .. } = pause();
     end_leases(&ahead);
     let bob = through("paused", "bob.1");
-    let renewed = pausing.block_on(paused.renew_floor(&lobby(), &bob, epoch));
+    let renewed = pausing.block_on(paused.renew_floor(&lobby(), &bob, epoch, &node()));
     assert_eq!(renewed, Ok(false), "though nobody has noticed yet");
     runtime.block_on(async {
         assert_eq!(alive.expire().await.holder, None);
         while !matches!(next(&mut bus).await, Event::Floor(change) if change.cause == FloorCause::Expired) {}
         alive.granted("alice.1").await;
     });
-    assert_eq!(pausing.block_on(paused.renew_floor(&lobby(), &bob, epoch)), Ok(false));
+    assert_eq!(pausing.block_on(paused.renew_floor(&lobby(), &bob, epoch, &node())), Ok(false));
     let released = pausing.block_on(paused.release_floor(&lobby(), &bob, Some(epoch), FloorCause::Silent));
     assert!(!released.expect("available").1);
 }
@@ -208,13 +208,13 @@ fn a_member_that_came_to_another_gateway_meanwhile_stays_there() {
     pausing.block_on(async {
         // Its next heartbeats tell who is there, in its opinion, before the visit of a member of its own that we wait for.
         tokio::time::sleep(PRESENCE_LEASE).await;
-        let late = paused.renew_floor(&lobby(), &through("paused", "bob.1"), epoch).await;
+        let late = paused.renew_floor(&lobby(), &through("paused", "bob.1"), epoch, &node()).await;
         assert_eq!(late, Ok(false));
         let left = paused.leave(&lobby(), &through("paused", "bob.1"), Leaving::Disconnected).await;
         assert_eq!(left, Ok(2));
     });
     runtime.block_on(async {
-        assert_eq!(other.renew_floor(&lobby(), &moved, epoch).await, Ok(true));
+        assert_eq!(other.renew_floor(&lobby(), &moved, epoch, &node()).await, Ok(true));
         assert_eq!(alive.heard(&mut bus).await, []);
         assert_eq!(alive.names().await, ["Alice", "Bob"]);
         assert_eq!(other.leave(&lobby(), &moved, Leaving::Left).await, Ok(1));
