@@ -4,6 +4,7 @@
 #   scripts/prepare.sh build       a C compiler, a linker and make
 #   scripts/prepare.sh test-rust   that, redis-server and, for root, ip for the tests of the crates and of clusters
 #   scripts/prepare.sh test-deploy what the tests of deployment need: redis-server, openssl, Python with venv
+#   scripts/prepare.sh lists       the lists of apt's packages, and nothing else
 #   scripts/prepare.sh test        all that, and Chromium for the browser tests
 #
 # Installs only what is missing, with apt, as root or through sudo; touches nothing on a machine that has it all.
@@ -20,10 +21,10 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# install_package PACKAGE...: the first of them that apt knows.
-install_package() {
+# with_apt WHAT: makes sure that apt can be used to install it.
+with_apt() {
     has apt-get || fail "please install $1 with your system's package manager"
-    local root=()
+    root=()
     if [ "$(id -u)" != 0 ]; then
         has sudo || fail "please install $1 (apt-get install $1), or run this as root or with sudo at hand"
         root=(sudo)
@@ -32,6 +33,11 @@ install_package() {
         "${root[@]}" apt-get update -qq
         lists_are_fresh=yes
     fi
+}
+
+# install_package PACKAGE...: the first of them that apt knows.
+install_package() {
+    with_apt "$1"
     local package
     for package in "$@"; do
         if apt-cache show "$package" >/dev/null 2>&1; then
@@ -41,6 +47,11 @@ install_package() {
     done
     fail "apt has no package named $*"
 }
+
+if [ "${1:-}" = lists ]; then
+    with_apt "what the tests of deployment need"
+    exit
+fi
 
 has cargo || fail "Rust is needed: https://rustup.rs"
 has npm || fail "Node.js $need_node or newer with npm is needed: https://nodejs.org"

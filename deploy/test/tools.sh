@@ -33,6 +33,19 @@ pathlib.Path(target).chmod(0o755)
 PYTHON
     done
 
+    # Prometheus and promtool, out of the system's own package: unpacked, not installed, so that no server starts.
+    (
+        mkdir "$tools/prometheus"
+        cd "$tools/prometheus"
+        apt-get download -qq prometheus 2>/dev/null || {
+            "$repository/scripts/prepare.sh" lists
+            apt-get download -qq prometheus
+        }
+        dpkg-deb --extract prometheus_*.deb unpacked
+        mv unpacked/usr/bin/prometheus unpacked/usr/bin/promtool .
+        rm -rf unpacked prometheus_*.deb
+    ) >&2
+
     mkdir "$tools/node"
     cp package.json package-lock.json "$tools/node/"
     (cd "$tools/node" && npm ci --silent --no-audit --no-fund >&2)
