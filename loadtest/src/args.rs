@@ -24,9 +24,10 @@ const JOINS_PER_SECOND: u32 = 50;
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "loadtest")]
 pub struct Args {
-    /// The deployment: ws://host:port or wss://host:port, with or without the path /ws
-    #[arg(long, value_name = "URL", value_parser = Url::parse)]
-    pub url: Url,
+    /// The deployment: ws://host:port or wss://host:port, with or without the path /ws. May be given several times: the
+    /// members are spread evenly over these gateways
+    #[arg(long = "url", value_name = "URL", value_parser = Url::parse, required = true)]
+    pub urls: Vec<Url>,
 
     /// Secret that the gateway checks tokens with: every member gets a token of its own
     #[arg(long, env = "VOICEPING_JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
@@ -47,6 +48,11 @@ pub struct Args {
     /// People
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub members: u32,
+
+    /// More people, who have a WebSocket and are members of a channel, but have no media: what only signaling costs. One open
+    /// file for each
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub quiet_members: u32,
 
     /// Channels, over which the members are spread evenly
     #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
@@ -195,6 +201,11 @@ impl Args {
         Ok(())
     }
 
+    /// Members with and without media.
+    pub(crate) fn everybody(&self) -> u32 {
+        self.members + self.quiet_members
+    }
+
     pub(crate) fn late_members(&self) -> u32 {
         self.late_members.unwrap_or(self.members / 20)
     }
@@ -205,7 +216,7 @@ impl Args {
             (true, _) => Duration::ZERO,
             (false, Some(ramp)) => ramp,
             (false, None) => {
-                Duration::from_secs_f64(f64::from(self.members - self.late_members()) / f64::from(JOINS_PER_SECOND))
+                Duration::from_secs_f64(f64::from(self.everybody() - self.late_members()) / f64::from(JOINS_PER_SECOND))
             }
         }
     }

@@ -26,19 +26,25 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Answers the report of a run in which anybody joined.
 pub(crate) async fn conduct(args: Args) -> Result<Report> {
-    let target = Target::resolve(&args.url, &args.media_hosts).await?;
+    let mut targets = Vec::new();
+    for url in &args.urls {
+        targets.push(Target::resolve(url, &args.media_hosts).await?);
+    }
+    allow_files(&args, targets.iter().all(Target::is_local))?;
     for pid in &args.pids {
         ensure!(process::exists(*pid), "--pid {pid}: there is no such process");
     }
     let (phase, watched) = watch::channel(Phase::Joining);
-    let run = Arc::new(Run::new(args, target, watched)?);
+    let run = Arc::new(Run::new(args, targets, watched)?);
     let members = plan::members(&run.args);
-    let first = members.first().context("a member")?;
-    if let Err(failure) = Box::pin(member::scout(&run, first)).await {
-        bail!("nobody can join at {}: {}: {}", run.target.url, failure.kind, failure.text);
+    // As many members as there are gateways: one at each.
+    for member in members.iter().take(run.targets.len()) {
+        if let Err(failure) = Box::pin(member::scout(&run, member)).await {
+            bail!("nobody can join at {}: {}: {}", run.target(member).url, failure.kind, failure.text);
+        }
     }
     let interrupt = Interrupt::new();
-    let before = look(&run);
+    let before = look(&run, true);
 
     let started = Instant::now();
     let (late, early): (Vec<Member>, Vec<Member>) = members.iter().partition(|member| member.late);
@@ -49,9 +55,9 @@ pub(crate) async fn conduct(args: Args) -> Result<Report> {
     if early_joined == 0 {
         let errors = run.figures();
         let errors: Vec<String> = errors.errors().iter().map(|(kind, (_, first))| format!("{kind}: {first}")).collect();
-        bail!("nobody has joined at {}: {}", run.target.url, errors.join("; "));
+        bail!("nobody has joined at {}: {}", urls(&run), errors.join("; "));
     }
-    let joined = look(&run);
+    let joined = look(&run, false);
 
     let (talking, received) = (Instant::now(), run.figures().count(Count::Received));
     phase.send_replace(Phase::Talking);
@@ -62,7 +68,7 @@ pub(crate) async fn conduct(args: Args) -> Result<Report> {
         sleep(Duration::from_millis(10)).await;
     }
     let talked_for = talking.elapsed();
-    let talked = look(&run);
+    let talked = look(&run, false);
     let forwarded = run.figures().count(Count::Received) - received;
     sleep(GRACE + REST).await;
 
@@ -75,15 +81,15 @@ pub(crate) async fn conduct(args: Args) -> Result<Report> {
     run.media.stop();
 
     let looks = Looks { before, joined, talked };
-    let by_pid = looks.costs();
+    let by_pid = looks.costs(&media_processes(&run));
     let deployment = by_pid.values().map(|cost| cost.talking).sum();
     Ok(Report {
-        target: run.target.url.to_string(),
+        target: urls(&run),
         settings: settings(&run),
         figures: run.figures(),
         joining,
         talking: talked_for,
-        members: run.args.members,
+        members: run.args.everybody(),
         early: early_joined,
         forwarded,
         own: looks.own(),
@@ -105,7 +111,10 @@ async fn join(run: &Arc<Run>, members: &[Member], started: Instant, interrupt: &
             if !step.is_zero() {
                 sleep_until(started + step * at as u32).await;
             }
-            run.tasks.spawn(member::live(Arc::clone(run), *member));
+            match member.quiet {
+                true => run.tasks.spawn(member::live_quietly(Arc::clone(run), *member)),
+                false => run.tasks.spawn(member::live(Arc::clone(run), *member)),
+            };
         }
         std::future::pending::<()>().await;
     };
@@ -167,19 +176,51 @@ async fn floor(run: &Run, talked_for: Duration) -> Option<f64> {
     tokio::task::spawn_blocking(move || crate::floor::measure(&addresses, talks)).await.ok()?
 }
 
-/// The deployment's processes as they are now.
-fn look(run: &Run) -> Samples {
+/// The deployment's processes as they are now. Before the first member it is not known which media nodes there are: then
+/// those too that run the same program.
+fn look(run: &Run, first: bool) -> Samples {
     let mut pids = run.args.pids.clone();
-    if run.target.is_local() {
-        pids.extend(process::find(run.target.address, &run.media_addresses()));
+    for target in run.targets.iter().filter(|target| target.is_local()) {
+        pids.extend(process::find(Some(target.address), &run.media_addresses()));
+    }
+    if first {
+        pids.extend(process::of_the_same_program(&pids));
     }
     Samples::take(pids)
+}
+
+/// Those that forward packets.
+fn media_processes(run: &Run) -> Vec<u32> {
+    let local = run.targets.iter().any(Target::is_local);
+    if local { process::find(None, &run.media_addresses()) } else { Vec::new() }
+}
+
+fn urls(run: &Run) -> String {
+    run.targets.iter().map(|target| target.url.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Allows as many open files as the members need, if the system lets us.
+fn allow_files(args: &Args, local: bool) -> Result<()> {
+    // A WebSocket for each. Towards another machine a socket for each transport, here a few that they share; the
+    // independent client has its own anyway.
+    let media = if local { args.members / 16 } else { 2 * args.members };
+    let needed = u64::from(args.everybody()) + u64::from(media) + 4 * u64::from(args.webrtc_crate) + 256;
+    let allowed = rlimit::increase_nofile_limit(needed).context("the limit of open files cannot be read")?;
+    ensure!(
+        allowed >= needed,
+        "--members {} --quiet-members {}: up to {needed} open files are needed and {allowed} are allowed; raise the limit (as \
+         root: ulimit -Hn {needed}) or take fewer members",
+        args.members,
+        args.quiet_members
+    );
+    Ok(())
 }
 
 fn settings(run: &Run) -> serde_json::Value {
     let args = &run.args;
     json!({
         "members": args.members,
+        "quiet_members": args.quiet_members,
         "channels": args.channels,
         "speakers_per_channel": args.speakers_per_channel,
         "late_members": args.late_members(),

@@ -40,7 +40,6 @@ use report::Report;
 /// Runs the load, prints the report. An error if it could not run, or if a limit was exceeded.
 pub fn run(args: Args) -> Result<()> {
     args.check()?;
-    allow_files(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.threads())
         .enable_all()
@@ -69,21 +68,6 @@ fn print(report: &Report, json: Option<&Path>) -> Result<()> {
                 .with_context(|| format!("{} cannot be written", path.display()))?;
         }
         None => print!("{report}"),
-    }
-    Ok(())
-}
-
-/// Allows as many open files as the members need, if the system lets us.
-fn allow_files(args: &Args) -> Result<()> {
-    // A WebSocket and, towards another machine, a socket for each transport; the independent client has both anyway.
-    let needed = 3 * u64::from(args.members) + 256;
-    let allowed = rlimit::increase_nofile_limit(needed).context("the limit of open files cannot be read")?;
-    if allowed < needed {
-        bail!(
-            "--members {}: up to {needed} open files are needed and {allowed} are allowed; raise the limit (as root: \
-             ulimit -Hn {needed}) or take fewer members",
-            args.members
-        );
     }
     Ok(())
 }

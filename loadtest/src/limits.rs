@@ -24,14 +24,17 @@ pub enum Quantity {
     CpuPerPacket,
     /// Memory of the deployment's processes for each member.
     MemoryPerMember,
+    /// CPU time of the processes that forward, for each packet, to that of `--floor`.
+    FloorRatio,
 }
 
 /// What has no distribution and is not counted one by one.
-const OTHERS: [(&str, Quantity); 4] = [
+const OTHERS: [(&str, Quantity); 5] = [
     ("errors", Quantity::Errors),
     ("loss", Quantity::Loss),
     ("cpu_per_packet", Quantity::CpuPerPacket),
     ("memory_per_member", Quantity::MemoryPerMember),
+    ("floor_ratio", Quantity::FloorRatio),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +135,7 @@ impl Quantity {
             Self::MemoryPerMember => [("KiB", 1024.0), ("MiB", 1_048_576.0), ("B", 1.0)]
                 .iter()
                 .find_map(|(unit, bytes)| text.strip_suffix(unit).and_then(number).map(|number| number * bytes)),
-            Self::Count(_) | Self::Errors => number(text),
+            Self::Count(_) | Self::Errors | Self::FloorRatio => number(text),
         };
         value.ok_or_else(|| format!("{text:?} is no value for it: write {}", self.example()))
     }
@@ -142,7 +145,7 @@ impl Quantity {
             Self::Percentile(..) | Self::Mean(_) | Self::CpuPerPacket => "a time with its unit, such as 50ms or 800us",
             Self::Loss => "percent, such as 0.1%",
             Self::MemoryPerMember => "a size with its unit, such as 50KiB",
-            Self::Count(_) | Self::Errors => "a number",
+            Self::Count(_) | Self::Errors | Self::FloorRatio => "a number",
         }
     }
 
@@ -153,6 +156,7 @@ impl Quantity {
             Self::Loss => format!("{value:.3}%"),
             Self::MemoryPerMember => show_bytes(value),
             Self::Count(_) | Self::Errors => format!("{value}"),
+            Self::FloorRatio => format!("{value:.2}"),
         }
     }
 }
@@ -206,6 +210,7 @@ mod tests {
             ("loss>0.1%", Quantity::Loss, 0.1, 0.11),
             ("errors>0", Quantity::Errors, 0.0, 1.0),
             ("cpu_per_packet>5us", Quantity::CpuPerPacket, 5e3, 5001.0),
+            ("floor_ratio>1.15", Quantity::FloorRatio, 1.15, 1.16),
             ("memory_per_member>50KiB", Quantity::MemoryPerMember, 51_200.0, 51_201.0),
         ] {
             let limit = limit(text);

@@ -2,6 +2,7 @@
 
 mod join;
 mod media;
+mod quiet;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::join::Joined;
 use crate::args::Consume;
-use crate::figures::{Count, Time, between, now_ns};
+use crate::figures::{Count, Time, now_ns};
 use crate::hearing::Over;
 use crate::media::Talk;
 use crate::plan::Member;
@@ -22,6 +23,7 @@ use crate::signaling::{Failure, Push};
 use crate::traffic::Habits;
 
 pub(crate) use self::join::scout;
+pub(crate) use self::quiet::live as live_quietly;
 
 /// Lives until the run is over, or until the member's socket is.
 pub(crate) async fn live(run: Arc<Run>, me: Member) {
@@ -47,6 +49,7 @@ pub(crate) async fn live(run: Arc<Run>, me: Member) {
     if let Err(failure) = living.live().await {
         living.run.figures.lock().error(&failure.kind, &failure.text);
     }
+    living.run.all_heard(me.number);
     let Living { joined: Joined { signaling, media, .. }, .. } = living;
     media.close().await;
     signaling.close().await;
@@ -112,13 +115,7 @@ impl Living {
     async fn hear(&mut self, push: Push) -> Result<(), Failure> {
         match push {
             Push::Speaking { user, producer } => {
-                // Whoever comes later is told of the talk that goes on: that is no news.
-                let pressed = self.run.pressed_by(&user).filter(|pressed| *pressed > self.joined.there_since);
-                if let Some(pressed) = pressed {
-                    let mut figures = self.run.figures.lock();
-                    figures.add(Count::Pushes, 1);
-                    figures.time(Time::Push, between(pressed, now_ns()));
-                }
+                self.run.told(&user, self.joined.there_since);
                 if self.run.args.consume == Consume::Talk {
                     let consumed = self.joined.consume(&self.run, &self.me, &producer).await;
                     return self.survive(consumed);
@@ -139,7 +136,7 @@ impl Living {
     async fn press(&mut self) -> Result<bool, Failure> {
         let (run, me) = (Arc::clone(&self.run), self.me);
         let (pressed, asked) = (now_ns(), Instant::now());
-        run.pressed[me.number as usize].store(pressed, Ordering::Relaxed);
+        run.pressed(me.number, pressed);
         let answer = self.joined.signaling.request("ptt-start", json!({"channelId": run.channel(me.channel)})).await;
         let took = asked.elapsed();
         {

@@ -15,6 +15,8 @@ pub(crate) struct Member {
     pub(crate) late: bool,
     /// Runs on the `webrtc` crate.
     pub(crate) independent: bool,
+    /// Has no media.
+    pub(crate) quiet: bool,
 }
 
 /// All of them. Members of one channel are neighbours: they share sockets, and their packets come together.
@@ -32,13 +34,18 @@ pub(crate) fn members(args: &Args) -> Vec<Member> {
             // One in so many, from the middle of each stretch.
             let share = |at: u32| u64::from(at) * u64::from(args.webrtc_crate) / u64::from(members);
             let independent = share(number) != share(number + 1);
-            (*place, Member { number, channel, speaks, microphone, late: false, independent })
+            (*place, Member { number, channel, speaks, microphone, late: false, independent, quiet: false })
         })
         .collect();
     plan.sort_by_key(|(place, member)| (std::cmp::Reverse(*place), member.channel));
     plan.iter_mut().take(args.late_members() as usize).for_each(|(_, member)| member.late = true);
     plan.sort_by_key(|(_, member)| member.number);
-    plan.into_iter().map(|(_, member)| member).collect()
+    let quiet = (0..args.quiet_members).map(|number| {
+        let channel = (u64::from(number) * u64::from(channels) / u64::from(args.quiet_members)) as u32;
+        let number = members + number;
+        Member { number, channel, speaks: false, microphone: false, late: false, independent: false, quiet: true }
+    });
+    plan.into_iter().map(|(_, member)| member).chain(quiet).collect()
 }
 
 #[cfg(test)]
@@ -64,6 +71,18 @@ mod tests {
         assert_eq!(plan.iter().filter(|member| member.independent).count(), 7);
         assert_eq!(plan.iter().filter(|member| member.late).count(), 5);
         assert!(plan.iter().all(|member| !(member.late && member.speaks)));
+    }
+
+    #[test]
+    fn members_without_media_are_spread_over_the_channels() {
+        let plan = plan(&["--members", "100", "--channels", "10", "--quiet-members", "50"]);
+        let quiet: Vec<_> = plan.iter().filter(|member| member.quiet).collect();
+        assert_eq!((plan.len(), quiet.len()), (150, 50));
+        for channel in 0..10 {
+            assert_eq!(quiet.iter().filter(|member| member.channel == channel).count(), 5);
+        }
+        assert!(quiet.iter().all(|member| !(member.speaks || member.microphone || member.late)));
+        assert!(plan.iter().enumerate().all(|(at, member)| member.number == at as u32));
     }
 
     #[test]

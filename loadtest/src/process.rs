@@ -57,22 +57,32 @@ pub(crate) fn exists(pid: u32) -> bool {
     sample(&pid.to_string()).is_some()
 }
 
+/// Other processes that run the program of one of these.
+pub(crate) fn of_the_same_program(pids: &[u32]) -> Vec<u32> {
+    let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let programs: Vec<_> = pids.iter().filter_map(|pid| program(*pid)).collect();
+    processes().filter(|pid| program(*pid).is_some_and(|found| programs.contains(&found))).collect()
+}
+
+/// All but this one.
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| *pid != std::process::id())
+}
+
 /// The processes that listen on this TCP address, or have one of these UDP addresses.
-pub(crate) fn find(tcp: SocketAddr, udp: &[SocketAddr]) -> Vec<u32> {
+pub(crate) fn find(tcp: Option<SocketAddr>, udp: &[SocketAddr]) -> Vec<u32> {
     const LISTEN: &str = "0A";
     let mut wanted: Vec<u64> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .flat_map(|file| read_sockets(file))
-        .filter(|socket| socket.state == LISTEN && socket.port == tcp.port())
+        .filter(|socket| socket.state == LISTEN && Some(socket.port) == tcp.map(|tcp| tcp.port()))
         .map(|socket| socket.inode)
         .collect();
     let ports: Vec<u16> = udp.iter().map(SocketAddr::port).collect();
     wanted.extend(udp_sockets().into_iter().filter(|(_, (port, _))| ports.contains(port)).map(|(inode, _)| inode));
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| *pid != std::process::id())
-        .filter(|pid| sockets_of(&pid.to_string()).iter().any(|inode| wanted.contains(inode)))
-        .collect()
+    processes().filter(|pid| sockets_of(&pid.to_string()).iter().any(|inode| wanted.contains(inode))).collect()
 }
 
 fn sample(pid: &str) -> Option<Sample> {
@@ -179,7 +189,7 @@ mod tests {
         let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let (tcp, udp) = (tcp.local_addr().expect("bound"), udp.local_addr().expect("bound"));
         // Ourselves are left out, and nobody else has these ports.
-        assert!(find(tcp, &[udp]).is_empty());
+        assert!(find(Some(tcp), &[udp]).is_empty());
         let own = sockets_of("self");
         let listening = read_sockets("/proc/net/tcp");
         assert!(listening.iter().any(|socket| socket.port == tcp.port() && own.contains(&socket.inode)));

@@ -28,6 +28,8 @@ pub(crate) struct Cost {
     pub(crate) memory: [u64; 3],
     /// Whether it was known before the first member.
     pub(crate) has_baseline: bool,
+    /// Whether it forwards packets.
+    pub(crate) media: bool,
 }
 
 /// See the module.
@@ -77,7 +79,7 @@ pub(crate) struct Looks {
 
 impl Looks {
     /// What each process cost, by its number.
-    pub(crate) fn costs(&self) -> BTreeMap<u32, Cost> {
+    pub(crate) fn costs(&self, media: &[u32]) -> BTreeMap<u32, Cost> {
         let cost = |(pid, talked): (&u32, &crate::process::Sample)| {
             let (before, joined) = (self.before.by_pid.get(pid), self.joined.by_pid.get(pid));
             let joined = joined.unwrap_or(talked);
@@ -87,6 +89,7 @@ impl Looks {
                 talking: talked.cpu.saturating_sub(joined.cpu),
                 memory: [before.map_or(0, |before| before.memory), joined.memory, talked.memory],
                 has_baseline: before.is_some(),
+                media: media.contains(pid),
             };
             (*pid, cost)
         };
@@ -116,18 +119,26 @@ impl Report {
             Quantity::Count(count) => Some(self.figures.count(count) as f64),
             Quantity::Errors => Some(self.figures.errors().values().map(|(count, _)| *count as f64).sum()),
             Quantity::Loss => self.figures.loss_percent(),
-            Quantity::CpuPerPacket => {
-                let cpu: Duration = self.by_pid.values().map(|cost| cost.talking).sum();
-                let known = !self.by_pid.is_empty() && self.forwarded > 0;
-                known.then(|| cpu.as_nanos() as f64 / self.forwarded as f64)
-            }
-            Quantity::MemoryPerMember => {
-                let grown = |cost: &Cost| cost.memory[1] as f64 - cost.memory[0] as f64;
-                let known = !self.by_pid.is_empty() && self.by_pid.values().all(|cost| cost.has_baseline);
-                let sum: f64 = self.by_pid.values().map(grown).sum();
-                (known && self.early > 0).then(|| sum / self.early as f64)
+            Quantity::CpuPerPacket => self.cpu_per_packet(self.by_pid.values()),
+            Quantity::MemoryPerMember => self.memory_per_member(self.by_pid.values()),
+            Quantity::FloorRatio => {
+                let media = self.cpu_per_packet(self.by_pid.values().filter(|cost| cost.media))?;
+                self.floor.map(|floor| media / floor)
             }
         }
+    }
+
+    /// CPU time that these processes took for each packet that a listener got, in nanoseconds.
+    pub(crate) fn cpu_per_packet<'a>(&self, costs: impl Iterator<Item = &'a Cost>) -> Option<f64> {
+        let cpu = costs.map(|cost| cost.talking).reduce(|sum, cpu| sum + cpu)?;
+        (self.forwarded > 0).then(|| cpu.as_nanos() as f64 / self.forwarded as f64)
+    }
+
+    /// Memory that these processes took for each member that joined and did not talk.
+    pub(crate) fn memory_per_member<'a>(&self, costs: impl Iterator<Item = &'a Cost>) -> Option<f64> {
+        let grown = |cost: &Cost| cost.has_baseline.then(|| cost.memory[1] as f64 - cost.memory[0] as f64);
+        let sum = costs.map(grown).reduce(|sum, grown| Some(sum? + grown?))??;
+        (self.early > 0).then(|| sum / self.early as f64)
     }
 
     /// The limits, each with its measurement.
@@ -204,6 +215,9 @@ impl Report {
                     "cpu_seconds": {"joining": cost.joining.as_secs_f64(), "talking": cost.talking.as_secs_f64()},
                     "memory_bytes": {"before": cost.memory[0], "joined": cost.memory[1], "talked": cost.memory[2]},
                     "memory_before_is_known": cost.has_baseline,
+                    "forwards": cost.media,
+                    "cpu_per_packet_ns": self.cpu_per_packet([cost].into_iter()),
+                    "memory_per_member_bytes": self.memory_per_member([cost].into_iter()),
                 })
             })
             .collect();
@@ -229,6 +243,7 @@ impl Report {
             "cpu_per_packet_ns": self.measure(Quantity::CpuPerPacket),
             "memory_per_member_bytes": self.measure(Quantity::MemoryPerMember),
             "floor_ns": self.floor,
+            "floor_ratio": self.measure(Quantity::FloorRatio),
             "packets_while_talking": self.forwarded,
             "dropped_before_the_deployment": self.dropped,
             "dropped_before_this_tool": self.own_dropped,
@@ -260,6 +275,7 @@ pub(crate) mod tests {
             talking: Duration::from_millis(30),
             memory: [10 << 20, 20 << 20, 21 << 20],
             has_baseline: true,
+            media: true,
         };
         Report {
             target: "ws://127.0.0.1:3000/ws".into(),

@@ -1,7 +1,7 @@
 //! What all members of one run share.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::args::{Args, SrtpProfile};
-use crate::figures::{Figures, Recorder};
+use crate::figures::{Count, Figures, Recorder, Time, between, now_ns};
 use crate::hearing::Over;
 use crate::media::Media;
 use crate::plan::Member;
@@ -40,11 +40,19 @@ pub(crate) enum Phase {
     Leaving,
 }
 
+/// A member's last press.
+#[derive(Debug, Default)]
+struct Press {
+    at: AtomicU64,
+    /// When the last of those was told who were told so far; 0: nobody was.
+    last_told: AtomicU64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) args: Args,
-    pub(crate) target: Target,
+    pub(crate) targets: Vec<Target>,
     /// Tells this run's users and packets from another's.
     pub(crate) id: u32,
     pub(crate) seed: u64,
@@ -54,8 +62,8 @@ pub(crate) struct Run {
     pub(crate) recording: Recording,
     /// What is measured outside of the media threads.
     pub(crate) figures: Recorder,
-    /// When each member pressed last.
-    pub(crate) pressed: Vec<AtomicU64>,
+    /// When each member with media pressed last.
+    presses: Vec<Press>,
     pub(crate) talks: AtomicU32,
     /// Talks that go on.
     pub(crate) talking: AtomicU32,
@@ -68,11 +76,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(args: Args, target: Target, phase: watch::Receiver<Phase>) -> Result<Self> {
+    pub(crate) fn new(args: Args, targets: Vec<Target>, phase: watch::Receiver<Phase>) -> Result<Self> {
         let secret = args.jwt_secret.expose_secret();
         ensure!(!secret.is_empty(), "--jwt-secret is empty");
         let (id, seed) = (rand::random(), args.seed.unwrap_or_else(|| rand::random::<u32>().into()));
-        let tls = target.is_secure().then(tls).transpose()?;
+        let tls = targets.iter().any(Target::is_secure).then(tls).transpose()?;
         Ok(Self {
             id,
             seed,
@@ -80,7 +88,7 @@ impl Run {
             media: Media::start(id, args.threads(), args.members, args.srtp_profile.map(SrtpProfile::profile))?,
             recording: Recording::embedded(),
             figures: Recorder::default(),
-            pressed: (0..args.members).map(|_| AtomicU64::new(0)).collect(),
+            presses: (0..args.members).map(|_| Press::default()).collect(),
             talks: AtomicU32::new(1),
             talking: AtomicU32::new(0),
             phase,
@@ -89,7 +97,7 @@ impl Run {
             candidates: Mutex::default(),
             key: EncodingKey::from_secret(secret.as_bytes()),
             args,
-            target,
+            targets,
         })
     }
 
@@ -103,10 +111,48 @@ impl Run {
         format!("loadtest-{:08x}-{member}", self.id)
     }
 
-    /// When a user pressed last, if it is one of this run's.
-    pub(crate) fn pressed_by(&self, user: &str) -> Option<u64> {
-        let member = user.strip_prefix(&format!("loadtest-{:08x}-", self.id))?.parse::<usize>().ok()?;
-        self.pressed.get(member).map(|pressed| pressed.load(Ordering::Relaxed))
+    /// A member presses.
+    pub(crate) fn pressed(&self, member: u32, now: u64) {
+        self.all_heard(member);
+        self.presses[member as usize].at.store(now, Ordering::Relaxed);
+    }
+
+    /// A member that was all there since that time is told that a user speaks.
+    pub(crate) fn told(&self, user: &str, there_since: u64) {
+        let Some(press) = self.press_of(user) else { return };
+        let (pressed, now) = (press.at.load(Ordering::Relaxed), now_ns());
+        // Whoever comes later is told of the talk that goes on: that is no news.
+        if pressed > there_since {
+            press.last_told.fetch_max(now, Ordering::Relaxed);
+            let mut figures = self.figures.lock();
+            figures.add(Count::Pushes, 1);
+            figures.time(Time::Push, between(pressed, now));
+        }
+    }
+
+    /// Everybody has been told of a member's last press.
+    pub(crate) fn all_heard(&self, member: u32) {
+        let Press { at, last_told } = &self.presses[member as usize];
+        let last_told = last_told.swap(0, Ordering::Relaxed);
+        if last_told > 0 {
+            self.figures.lock().time(Time::PushLast, between(at.load(Ordering::Relaxed), last_told));
+        }
+    }
+
+    fn press_of(&self, user: &str) -> Option<&Press> {
+        let (run, member) = user.strip_prefix("loadtest-")?.split_once('-')?;
+        let ours = u32::from_str_radix(run, 16) == Ok(self.id);
+        self.presses.get(member.parse::<usize>().ok()?).filter(|_| ours)
+    }
+
+    /// The gateway of a member.
+    pub(crate) fn target(&self, member: &Member) -> &Target {
+        &self.targets[member.number as usize % self.targets.len()]
+    }
+
+    /// Whether media may be sent there.
+    pub(crate) fn permits(&self, media: IpAddr) -> bool {
+        self.targets.iter().any(|target| target.permits(media))
     }
 
     /// A token for a member.

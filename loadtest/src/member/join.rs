@@ -40,16 +40,7 @@ pub(crate) async fn scout(run: &Arc<Run>, me: &Member) -> Result<(), Failure> {
 
 pub(super) async fn join(run: &Arc<Run>, me: &Member) -> Result<Joined, Failure> {
     let started = Instant::now();
-    let signaling = loop {
-        match connect(run, me).await {
-            // It says when to come back; how long this may go on is the caller's to say.
-            Err(Failure { retry_after: Some(wait), kind, text, .. }) => {
-                run.figures.lock().error(&format!("{kind}, tried again"), &text);
-                sleep(wait).await;
-            }
-            connected => break connected?,
-        }
-    };
+    let signaling = connect_at_last(run, me).await?;
     run.figures.lock().time(Time::JoinSocket, started.elapsed());
     let media = MemberMedia::new(run, me);
     let capabilities = Value::Null;
@@ -65,12 +56,26 @@ pub(super) async fn join(run: &Arc<Run>, me: &Member) -> Result<Joined, Failure>
     Ok(joined)
 }
 
+/// Connects; where the gateway says when to come back, as often as it does. How long this may go on is the caller's to say.
+pub(super) async fn connect_at_last(run: &Arc<Run>, me: &Member) -> Result<Signaling, Failure> {
+    loop {
+        match connect(run, me).await {
+            Err(Failure { retry_after: Some(wait), kind, text, .. }) => {
+                run.figures.lock().error(&format!("{kind}, tried again"), &text);
+                sleep(wait).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
 async fn connect(run: &Arc<Run>, me: &Member) -> Result<Signaling, Failure> {
     let token = run.token(me).map_err(|error| Failure::new("token", format!("{error:#}")))?;
     // Each has an address of its own, as people have: a gateway limits what comes from one.
-    let own = run.target.is_local() && run.target.address.is_ipv4();
+    let target = run.target(me);
+    let own = target.is_local() && target.address.is_ipv4();
     let from = own.then(|| source(TransportId::new(me.number, Side::Send)).into());
-    Signaling::connect(&run.target, run.tls.clone(), from, &token).await
+    Signaling::connect(target, run.tls.clone(), from, &token).await
 }
 
 impl Joined {
@@ -127,7 +132,7 @@ impl Joined {
 fn server(run: &Run, created: &Value) -> Result<Server, Failure> {
     let mut server = device::server(created).map_err(protocol)?;
     let offered = server.candidates.clone();
-    server.candidates.retain(|candidate| run.target.permits(candidate.ip()));
+    server.candidates.retain(|candidate| run.permits(candidate.ip()));
     match server.candidates.first() {
         Some(first) => {
             run.candidates.lock().unwrap_or_else(PoisonError::into_inner).insert(*first);
@@ -135,9 +140,7 @@ fn server(run: &Run, created: &Value) -> Result<Server, Failure> {
         }
         None => Err(Failure::new(
             "candidates",
-            format!(
-                "the server offers media at {offered:?}, which is not the host of --url; allow it with --media-host"
-            ),
+            format!("the server offers media at {offered:?}, which is no host of --url; allow it with --media-host"),
         )),
     }
 }

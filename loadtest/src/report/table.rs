@@ -39,12 +39,12 @@ impl Report {
     }
 
     fn times(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<14}{:<43}{:>10}", "", "", "count")?;
+        write!(f, "{:<14}{:<60}{:>10}", "", "", "count")?;
         PERCENTILES.iter().try_for_each(|(name, _)| write!(f, "{name:>10}"))?;
         writeln!(f)?;
         for time in Time::ALL {
             let found = self.figures.times(*time);
-            write!(f, "{:<14}{:<43}{:>10}", time.name(), time.what(), found.len())?;
+            write!(f, "{:<14}{:<60}{:>10}", time.name(), time.what(), found.len())?;
             for (_, percentile) in PERCENTILES {
                 let value = found.value_at_quantile(percentile / 100.0) as f64;
                 let text = if found.is_empty() { "–".into() } else { show_time(value) };
@@ -60,7 +60,7 @@ impl Report {
             let found = self.figures.count(*count);
             let loss = self.figures.loss_percent().filter(|_| *count == Count::Lost);
             let loss = loss.map_or(String::new(), |loss| format!("  {loss:.4}%"));
-            writeln!(f, "{:<14}{:<56}{found:>12}{loss}", count.name(), count.what())?;
+            writeln!(f, "{:<14}{:<58}{found:>12}{loss}", count.name(), count.what())?;
         }
         writeln!(f)
     }
@@ -76,6 +76,11 @@ impl Report {
                 seconds(cost.joining),
                 seconds(cost.talking)
             )?;
+            if self.by_pid.len() > 1 {
+                let cpu = self.cpu_per_packet([cost].into_iter()).map_or("–".into(), show_time);
+                let memory = self.memory_per_member([cost].into_iter()).map_or("–".into(), show_bytes);
+                writeln!(f, "    of it {cpu} of CPU for each forwarded packet, {memory} for each member")?;
+            }
         }
         for (quantity, what) in [
             (Quantity::CpuPerPacket, "CPU for each forwarded packet"),
@@ -85,8 +90,8 @@ impl Report {
                 writeln!(f, "{what}: {}", quantity.show(value))?;
             }
         }
-        if let Some((floor, cost)) = self.floor.zip(self.measure(Quantity::CpuPerPacket)) {
-            writeln!(f, "a bare loop of sends to the same sockets: {}, ratio {:.2}", show_time(floor), cost / floor)?;
+        if let Some((floor, ratio)) = self.floor.zip(self.measure(Quantity::FloorRatio)) {
+            writeln!(f, "a bare loop of sends to the same sockets: {}, ratio {ratio:.2}", show_time(floor))?;
         }
         if self.dropped > 0 {
             writeln!(
