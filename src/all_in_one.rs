@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use voiceping_gateway::{AuthConfig, Dependencies, Gateway, Keys, media_client, random_secret};
 use voiceping_media_node::{ClusterConfig, MediaNode};
 use voiceping_state::{Memory, Node, Store};
-use voiceping_telemetry::LogArgs;
 
 use crate::floor::FloorArgs;
 use crate::serve;
@@ -40,15 +39,15 @@ pub struct Args {
     #[arg(long, env = "VOICEPING_DEV_SIGN_IN", value_parser = clap::builder::BoolishValueParser::new())]
     pub dev_sign_in: bool,
 
-    /// The log's.
+    /// Who watches it, and how.
     #[command(flatten)]
-    pub log: LogArgs,
+    pub telemetry: voiceping_telemetry::Args,
 }
 
 /// Runs until a signal to stop, then drains.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let log = args.log.clone();
-    serve::run(&log, async |shutdown| {
+    let telemetry = args.telemetry.clone();
+    serve::run(&telemetry, "voiceping", async |shutdown, _telemetry| {
         let stack = AllInOne::bind(args)?;
         tracing::info!("VoicePing is at {}", stack.url());
         stack.run(shutdown).await
@@ -66,12 +65,12 @@ pub struct AllInOne {
 impl AllInOne {
     /// Binds the ports. The media node's workers run from here on, the gateway from [`Self::run`].
     pub fn bind(args: Args) -> anyhow::Result<Self> {
-        let Args { gateway, media, floor, auth, dev_sign_in, log: _ } = args;
+        let Args { gateway, media, floor, auth, dev_sign_in, telemetry: _ } = args;
         let (keys, dev_sign_in) = match Keys::from_config(&auth)? {
             Some(keys) => (keys, dev_sign_in),
             None => {
-                tracing::info!("no --jwt-secret: a random one for this run, and anybody may sign in by name");
-                (Keys::hs256(&random_secret(), auth.jwt_issuer, auth.jwt_audience), true)
+                tracing::info!("no --jwt-secret or --jwks: a random one for this run, and anybody may sign in by name");
+                (Keys::hs256(&random_secret(), auth.secret.jwt_issuer, auth.secret.jwt_audience), true)
             }
         };
         let (rules, limits) = (floor.rules(), floor.limits());

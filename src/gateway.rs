@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use voiceping_gateway::{AuthConfig, Dependencies, Gateway, Keys, media_client};
 use voiceping_rpc::{Dialer, RpcConfig};
 use voiceping_state::redis::{Redis, RedisArgs};
 use voiceping_state::{Node, Store};
-use voiceping_telemetry::LogArgs;
 
 use crate::floor::FloorArgs;
 use crate::serve;
@@ -40,17 +39,21 @@ pub struct Args {
     #[command(flatten)]
     pub rpc: RpcConfig,
 
-    /// The log's.
+    /// Who watches it, and how.
     #[command(flatten)]
-    pub log: LogArgs,
+    pub telemetry: voiceping_telemetry::Args,
 }
 
 /// Serves clients until a signal to stop, then drains.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let Args { gateway, redis, floor, auth, dev_sign_in, rpc, log } = args;
-    serve::run(&log, async |shutdown| {
+    let Args { gateway, redis, floor, auth, dev_sign_in, rpc, telemetry } = args;
+    serve::run(&telemetry, "voiceping-gateway", async |shutdown, _telemetry| {
         let keys = Keys::from_config(&auth)?
-            .context("--jwt-secret is missing: all gateways of a cluster must verify tokens with the same one")?;
+            .context("--jwt-secret, --jwt-secret-file or --jwks is missing: all gateways of a cluster must verify tokens alike")?;
+        ensure!(
+            keys.can_sign_tickets(),
+            "--session-secret is missing: without a secret for tokens, sessions need one that all gateways share"
+        );
         let dialer = Dialer::new(rpc.security()?);
         let dial = Arc::new(move |node: &Node| Ok(media_client(dialer.dial(&node.address)?)));
         let redis = Redis::new(&redis.config()?, floor.rules(), floor.limits())?;

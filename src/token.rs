@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use voiceping_gateway::{AuthConfig, Claims, Keys, Role};
+use voiceping_gateway::{Claims, Keys, Role, SecretConfig};
 
 /// Settings of the command.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub struct Args {
 
     /// The key to sign with.
     #[command(flatten)]
-    pub auth: AuthConfig,
+    pub auth: SecretConfig,
 }
 
 /// Prints the token.
@@ -46,8 +46,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 fn sign(args: Args) -> anyhow::Result<String> {
     let Args { user, name, channels, role, ttl, auth } = args;
-    let keys = Keys::from_config(&auth)?
-        .context("--jwt-secret or VOICEPING_JWT_SECRET is needed: the secret that the gateway runs with")?;
+    let keys = Keys::to_sign(&auth)?
+        .context("--jwt-secret (VOICEPING_JWT_SECRET) or --jwt-secret-file is needed: what the gateway runs with")?;
     let claims = Claims {
         user_name: name.unwrap_or_else(|| user.clone()),
         user_id: user,

@@ -14,6 +14,7 @@ mod config;
 mod connections;
 mod drain;
 mod error;
+mod files;
 mod floors;
 mod gate;
 mod http;
@@ -32,16 +33,17 @@ mod view;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use voiceping_state::{ChannelId, FloorRules, State, Store};
 
-pub use auth::{AuthConfig, Claims, Keys, MIN_SECRET_BYTES, Role, random_secret};
+pub use auth::{AuthConfig, Claims, Keys, MIN_SECRET_BYTES, Role, SecretConfig, random_secret};
 pub use config::{ChannelAccess, Config};
 pub use media::{CallError, MediaClient, MediaService, media_client};
 pub use nodes::Dial;
@@ -51,6 +53,9 @@ use floors::Floors;
 use hub::Hub;
 use nodes::Nodes;
 use shared::Shared;
+
+/// How long the first client may have to wait for a provider's keys.
+const KEYS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a gateway works with.
 pub struct Dependencies {
@@ -93,6 +98,7 @@ impl Gateway {
     pub fn bind(config: Config, dependencies: Dependencies) -> anyhow::Result<Self> {
         let Dependencies { store, rules, dial, keys, dev_sign_in } = dependencies;
         ensure!(!rules.lease.is_zero(), "the lease of a floor must be longer than nothing");
+        ensure!(!dev_sign_in || keys.can_sign(), "the development sign-in needs a secret to sign tokens with");
         let listen = config.listen;
         let listener = http::listen(listen)?;
         let local_addr = listener.local_addr().context("the port cannot be read back")?;
@@ -137,6 +143,11 @@ impl Gateway {
         let subscription = gateway.store.subscribe();
         let (shared, token) = (Arc::clone(&gateway), end.clone());
         parts.spawn(async move { bus::serve(&shared, subscription, watches, idle, token).await });
+        let (keys, token) = (gateway.keys.clone(), end.clone());
+        parts.spawn(async move {
+            keys.keep(token).await;
+            Ok(())
+        });
         let (hub, token) = (Arc::clone(&gateway.hub), end.clone());
         parts.spawn(async move {
             hub.send(token).await;
@@ -157,7 +168,8 @@ impl Gateway {
 
         let router = http::router(Arc::clone(&gateway));
         let serve = async {
-            gateway.nodes.room().await;
+            // Whoever has neither keys nor a node says so to its clients.
+            let _ = timeout(KEYS_PATIENCE, async { tokio::join!(gateway.keys.asked(), gateway.nodes.room()) }).await;
             http::serve(listener, router, &gateway.tasks, shutdown.clone()).await;
         };
         let outcome = tokio::select! {

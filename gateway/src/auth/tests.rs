@@ -1,17 +1,34 @@
+mod asymmetric;
+mod rotation;
+
 use serde_json::json;
 
 use super::*;
 
 fn keys() -> Keys {
-    keys_of(b"0123456789abcdef0123456789abcdef", None, None)
+    keys_of(SECRET, None, None)
 }
 
 fn keys_of(secret: &[u8], issuer: Option<&str>, audience: Option<&str>) -> Keys {
     Keys::hs256(&SecretSlice::from(secret.to_vec()), issuer.map(str::to_owned), audience.map(str::to_owned))
 }
 
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
 fn signed(claims: &Value) -> String {
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &keys().hs256.encoding).expect("signs")
+    signed_as(Algorithm::HS256, claims)
+}
+
+fn signed_as(algorithm: Algorithm, claims: &Value) -> String {
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(SECRET)).expect("signs")
+}
+
+/// Without waiting for a provider.
+fn verify(keys: &Keys, token: &str) -> Result<Identity, TokenError> {
+    keys.0.verify(token).map_err(|refused| match refused {
+        Refused::Token(error) => error,
+        Refused::UnknownKey => TokenError::Invalid,
+    })
 }
 
 fn in_seconds(seconds: i64) -> i64 {
@@ -30,7 +47,7 @@ fn alice() -> Claims {
 #[test]
 fn a_signed_token_speaks_for_its_user() {
     let token = keys().sign(&alice(), Duration::from_secs(60)).expect("signs");
-    let identity = keys().verify(&token).expect("valid");
+    let identity = verify(&keys(), &token).expect("valid");
     assert_eq!((identity.user.as_str(), identity.user_name.as_str()), ("alice", "Alice"));
     assert_eq!((identity.role, identity.global_role.as_str()), (Role::General, "NONE"));
     assert_eq!(identity.channels, Some(vec!["lobby".into()]));
@@ -42,22 +59,22 @@ fn a_token_of_another_key_algorithm_or_time_is_invalid() {
     let claims = |exp: Value| json!({"userId": "alice", "userName": "Alice", "exp": exp});
     let good = claims(in_seconds(60).into());
     let other = keys_of(b"another secret of 32 bytes or so", None, None);
-    assert_eq!(other.verify(&signed(&good)), Err(TokenError::Invalid));
-    let hs512 = jsonwebtoken::encode(&Header::new(Algorithm::HS512), &good, &keys().hs256.encoding).expect("signs");
-    assert_eq!(keys().verify(&hs512), Err(TokenError::Invalid));
+    assert_eq!(verify(&other, &signed(&good)), Err(TokenError::Invalid));
+    let hs512 = signed_as(Algorithm::HS512, &good);
+    assert_eq!(verify(&keys(), &hs512), Err(TokenError::Invalid));
     // {"alg":"none"}, the oldest trick.
     let body = signed(&good).split('.').nth(1).expect("three parts").to_owned();
-    assert_eq!(keys().verify(&format!("eyJhbGciOiJub25lIn0.{body}.")), Err(TokenError::Invalid));
+    assert_eq!(verify(&keys(), &format!("eyJhbGciOiJub25lIn0.{body}.")), Err(TokenError::Invalid));
     for token in ["", "x", "a.b.c", "....."] {
-        assert_eq!(keys().verify(token), Err(TokenError::Invalid), "{token}");
+        assert_eq!(verify(&keys(), token), Err(TokenError::Invalid), "{token}");
     }
     for exp in [in_seconds(-1).into(), Value::Null, json!("tomorrow"), json!(-1), json!(1e300), json!({})] {
-        assert_eq!(keys().verify(&signed(&claims(exp.clone()))), Err(TokenError::Invalid), "{exp}");
+        assert_eq!(verify(&keys(), &signed(&claims(exp.clone()))), Err(TokenError::Invalid), "{exp}");
     }
-    assert_eq!(keys().verify(&signed(&json!({"userId": "a", "userName": "A"}))), Err(TokenError::Invalid));
+    assert_eq!(verify(&keys(), &signed(&json!({"userId": "a", "userName": "A"}))), Err(TokenError::Invalid));
     let mut early = good;
     early["nbf"] = in_seconds(600).into();
-    assert_eq!(keys().verify(&signed(&early)), Err(TokenError::Invalid));
+    assert_eq!(verify(&keys(), &signed(&early)), Err(TokenError::Invalid));
 }
 
 #[test]
@@ -72,21 +89,21 @@ fn a_token_without_a_user_has_an_invalid_payload() {
         json!({"userId": "alice", "userName": "Alice", "channelIds": "lobby", "exp": exp}),
         json!({"userId": "alice", "userName": "Alice", "channelIds": [1], "exp": exp}),
     ] {
-        assert_eq!(keys().verify(&signed(&claims)), Err(TokenError::Payload), "{claims}");
+        assert_eq!(verify(&keys(), &signed(&claims)), Err(TokenError::Payload), "{claims}");
     }
 }
 
 #[test]
 fn issuer_and_audience_are_checked_only_where_they_are_set() {
-    let secret = b"0123456789abcdef0123456789abcdef";
+    let secret = SECRET;
     let strict = keys_of(secret, Some("control"), Some("voice"));
     let token = strict.sign(&alice(), Duration::from_secs(60)).expect("signs");
-    assert!(strict.verify(&token).is_ok());
-    assert!(keys().verify(&token).is_ok());
+    assert!(verify(&strict, &token).is_ok());
+    assert!(verify(&keys(), &token).is_ok());
     let plain = keys().sign(&alice(), Duration::from_secs(60)).expect("signs");
-    assert_eq!(strict.verify(&plain), Err(TokenError::Invalid));
-    assert_eq!(keys_of(secret, Some("other"), None).verify(&token), Err(TokenError::Invalid));
-    assert_eq!(keys_of(secret, None, Some("other")).verify(&token), Err(TokenError::Invalid));
+    assert_eq!(verify(&strict, &plain), Err(TokenError::Invalid));
+    assert_eq!(verify(&keys_of(secret, Some("other"), None), &token), Err(TokenError::Invalid));
+    assert_eq!(verify(&keys_of(secret, None, Some("other")), &token), Err(TokenError::Invalid));
 }
 
 #[test]
@@ -94,7 +111,7 @@ fn roles_follow_the_claims() {
     let role = |roles: Value| {
         let mut claims = json!({"userId": "a", "userName": "A", "exp": in_seconds(60)});
         claims.as_object_mut().expect("an object").extend(roles.as_object().expect("an object").clone());
-        keys().verify(&signed(&claims)).expect("valid").role
+        verify(&keys(), &signed(&claims)).expect("valid").role
     };
     assert_eq!(role(json!({})), Role::General);
     assert_eq!(role(json!({"role": "USER"})), Role::General);
@@ -106,7 +123,7 @@ fn roles_follow_the_claims() {
     assert_eq!(role(json!({"role": "ADMIN"})), Role::General);
     for (wanted, claims) in [Role::Admin, Role::Dispatch, Role::General].map(|role| (role, alice().with_role(role))) {
         let token = keys().sign(&claims, Duration::from_secs(60)).expect("signs");
-        assert_eq!(keys().verify(&token).expect("valid").role, wanted);
+        assert_eq!(verify(&keys(), &token).expect("valid").role, wanted);
     }
 }
 
@@ -114,7 +131,7 @@ fn roles_follow_the_claims() {
 fn channels_are_joined_as_listed_or_as_set() {
     let identity = |claims: &Claims| {
         let token = keys().sign(claims, Duration::from_secs(60)).expect("signs");
-        keys().verify(&token).expect("valid")
+        verify(&keys(), &token).expect("valid")
     };
     let listed = identity(&alice());
     assert!(listed.may_join(&"lobby".into(), false));
@@ -128,7 +145,10 @@ fn channels_are_joined_as_listed_or_as_set() {
 
 #[test]
 fn a_short_secret_is_refused_and_a_secret_is_never_shown() {
-    let config = |length| AuthConfig { jwt_secret: Some("s".repeat(length).into()), ..AuthConfig::default() };
+    let config = |length: usize| AuthConfig {
+        secret: SecretConfig { jwt_secret: Some("s".repeat(length).into()), ..SecretConfig::default() },
+        ..AuthConfig::default()
+    };
     let error = Keys::from_config(&config(31)).expect_err("refused").to_string();
     assert!(error.contains("31 bytes") && !error.contains("sss"), "{error}");
     let keys = Keys::from_config(&config(32)).expect("long enough").expect("keys");
@@ -136,7 +156,7 @@ fn a_short_secret_is_refused_and_a_secret_is_never_shown() {
     assert!(Keys::from_config(&AuthConfig::default()).expect("nothing is wrong").is_none());
 }
 
-fn ticket() -> Ticket {
+pub(super) fn ticket() -> Ticket {
     let (sid, sub, gateway) = ("x1".to_owned(), "alice".to_owned(), "g1".to_owned());
     Ticket { sid, sub, gateway, node: Some("n1".to_owned()), jti: "j1".to_owned() }
 }
@@ -175,5 +195,5 @@ fn a_token_is_no_ticket_and_a_ticket_no_token() {
     claims["exp"] = in_seconds(60).into();
     assert_eq!(keys().verify_ticket(&signed(&claims)), None);
     let ticket = keys().sign_ticket(&ticket(), Duration::from_secs(60)).expect("signs");
-    assert_eq!(keys().verify(&ticket), Err(TokenError::Invalid));
+    assert_eq!(verify(&keys(), &ticket), Err(TokenError::Invalid));
 }

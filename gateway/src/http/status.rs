@@ -33,6 +33,8 @@ pub(super) async fn live() -> &'static str {
 pub(super) async fn ready(State(gateway): State<Arc<Shared>>) -> (StatusCode, &'static str) {
     if gateway.draining.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else if !gateway.keys.are_there() {
+        (StatusCode::SERVICE_UNAVAILABLE, "no keys")
     } else if !gateway.nodes.any_ready() {
         (StatusCode::SERVICE_UNAVAILABLE, "no media node")
     } else if within(gateway.store.nodes()).await.is_err() {

@@ -54,7 +54,7 @@ pub(super) async fn upgrade(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let (identity, room) = match admit(&gateway, address, &uri, &headers) {
+    let (identity, room) = match Box::pin(admit(&gateway, address, &uri, &headers)).await {
         Ok(admitted) => admitted,
         Err(refused) => return refused.into_response(),
     };
@@ -72,7 +72,7 @@ pub(super) async fn upgrade(
 }
 
 /// The cheap questions first.
-fn admit(
+async fn admit(
     gateway: &Shared,
     address: SocketAddr,
     uri: &Uri,
@@ -83,7 +83,7 @@ fn admit(
     }
     gateway.attempts.check(address.ip()).map_err(Refused::TooMany)?;
     let token = find_token(uri, headers).ok_or(Refused::Token(TokenError::Missing))?;
-    let identity = gateway.keys.verify(&token).map_err(Refused::Token)?;
+    let identity = gateway.keys.verify(&token).await.map_err(Refused::Token)?;
     let room = Arc::clone(&gateway.room).try_acquire_owned().map_err(|_| {
         tracing::warn!("a socket was refused: this gateway has as many as it may");
         Refused::Unavailable
