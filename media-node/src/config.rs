@@ -21,6 +21,11 @@ pub struct Config {
     #[arg(long, env = "VOICEPING_MEDIA_ANNOUNCE", value_delimiter = ',', value_name = "ADDRESS")]
     pub media_announce: Vec<IpAddr>,
 
+    /// TCP port for media, on the same addresses: for clients whose network lets no UDP through, of all workers. 443 passes most
+    /// firewalls. Default: the number of --media-listen's port. "off": only UDP.
+    #[arg(long, env = "VOICEPING_MEDIA_TCP_PORT", value_name = "PORT|off", value_parser = tcp_port)]
+    pub media_tcp_port: Option<TcpPort>,
+
     /// Worker threads, each with its own UDP port. Default: one for each processor.
     #[arg(long, env = "VOICEPING_MEDIA_WORKERS", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub media_workers: Option<u16>,
@@ -31,6 +36,15 @@ impl Config {
     pub fn workers(&self) -> u16 {
         self.media_workers
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u16))
+    }
+
+    /// The port for media over TCP, if it is accepted.
+    pub fn tcp_port(&self) -> Option<u16> {
+        match self.media_tcp_port {
+            Some(TcpPort::Off) => None,
+            Some(TcpPort::Port(port)) => Some(port),
+            None => Some(self.media_listen.port()),
+        }
     }
 
     /// The addresses given to clients, each once.
@@ -45,7 +59,9 @@ impl Config {
                 );
             }
             if !listen.is_unspecified() && listen.is_ipv4() != address.is_ipv4() {
-                bail!("--media-announce {address}: nobody listens there; --media-listen [::]:PORT listens on both families");
+                bail!(
+                    "--media-announce {address}: nobody listens there; --media-listen [::]:PORT listens on both families"
+                );
             }
             if !announced.contains(address) {
                 announced.push(*address);
@@ -83,6 +99,22 @@ impl Config {
             }
         }
         bound
+    }
+}
+
+/// Where media is accepted over TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcpPort {
+    /// Nowhere.
+    Off,
+    /// On this port; 0 lets the system choose.
+    Port(u16),
+}
+
+fn tcp_port(text: &str) -> Result<TcpPort, String> {
+    match text {
+        "off" => Ok(TcpPort::Off),
+        port => port.parse().map(TcpPort::Port).map_err(|_| "a port or \"off\"".to_owned()),
     }
 }
 
@@ -213,6 +245,16 @@ mod tests {
         assert_eq!(bound(&["--media-listen", "0.0.0.0:0", "--media-announce", "127.0.0.1,::1"]), ["127.0.0.1", "::1"]);
         let other = parse(&["--media-listen", "127.0.0.1:0", "--media-announce", "::1"]).expect("parses");
         assert!(other.announced().expect_err("refused").to_string().contains("[::]"), "nobody listens there");
+    }
+
+    #[test]
+    fn the_port_for_tcp_is_the_first_one_for_udp_if_nothing_else_is_said() {
+        let port = |flags: &[&str]| parse(flags).expect("parses").tcp_port();
+        assert_eq!(port(&[]), Some(40_000));
+        assert_eq!(port(&["--media-listen", "127.0.0.1:0"]), Some(0));
+        assert_eq!(port(&["--media-tcp-port", "443"]), Some(443));
+        assert_eq!(port(&["--media-tcp-port", "off"]), None);
+        assert!(parse(&["--media-tcp-port", "on"]).is_err());
     }
 
     #[test]

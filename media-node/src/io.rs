@@ -286,9 +286,9 @@ pub struct Sleeper {
 }
 
 impl Sleeper {
-    /// Over these.
-    pub fn new(sockets: &[UdpSocket], waker: Waker) -> Self {
-        let polled = std::iter::once(waker.0.as_raw_fd()).chain(sockets.iter().map(AsRawFd::as_raw_fd));
+    /// Over these, and what else may become readable.
+    pub fn new(sockets: &[UdpSocket], other: impl IntoIterator<Item = RawFd>, waker: Waker) -> Self {
+        let polled = std::iter::once(waker.0.as_raw_fd()).chain(sockets.iter().map(AsRawFd::as_raw_fd)).chain(other);
         let polled = polled.map(|fd| poll_for(fd, libc::POLLIN)).collect();
         Self { waker, polled }
     }
@@ -333,7 +333,7 @@ mod tests {
         assert!(sender.is_full());
         sender.flush(&from);
         assert_eq!((sender.calls(), sender.dropped()), (1, 0));
-        let mut sleeper = Sleeper::new(std::slice::from_ref(&to), Waker::new().expect("a descriptor"));
+        let mut sleeper = Sleeper::new(std::slice::from_ref(&to), [], Waker::new().expect("a descriptor"));
         sleeper.sleep(Some(Duration::from_secs(5)));
         let mut seen = 0;
         Receiver::default().receive(&to, |source, datagram| {
@@ -355,7 +355,7 @@ mod tests {
         }
         sender.flush(&from);
         assert_eq!(sender.dropped(), 1, "loopback has no route to the documentation network");
-        let mut sleeper = Sleeper::new(std::slice::from_ref(&to), Waker::new().expect("a descriptor"));
+        let mut sleeper = Sleeper::new(std::slice::from_ref(&to), [], Waker::new().expect("a descriptor"));
         sleeper.sleep(Some(Duration::from_secs(5)));
         assert_eq!(Receiver::default().receive(&to, |_, datagram| assert_eq!(datagram, [7])), 1);
     }
@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn a_wake_ends_a_sleep_that_has_not_begun() {
         let waker = Waker::new().expect("a descriptor");
-        let mut sleeper = Sleeper::new(&[], waker.clone());
+        let mut sleeper = Sleeper::new(&[], [], waker.clone());
         waker.wake();
         sleeper.sleep(None);
     }

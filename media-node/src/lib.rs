@@ -12,6 +12,8 @@ pub mod io;
 mod mesh;
 mod registration;
 mod service;
+mod streams;
+mod tcp;
 #[cfg(test)]
 #[path = "../tests/webrtc/node.rs"]
 #[allow(dead_code)] // the tests over the public contract use more of it
@@ -21,13 +23,13 @@ mod worker;
 #[cfg(test)]
 extern crate self as voiceping_media_node; // what they share calls the crate by its name
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-pub use config::{ClusterConfig, Config, own_address};
+pub use config::{ClusterConfig, Config, TcpPort, own_address};
 pub use mesh::{CallError, Dial, Mesh, RelayClient, relay_client};
 pub use service::Service;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +44,7 @@ use crate::clock::Clock;
 use crate::events::Events;
 use crate::gate_log::GateLog;
 use crate::registration::Registration;
+use crate::tcp::Door;
 use crate::worker::Worker;
 
 /// How often a draining node looks whether it is empty.
@@ -69,6 +72,7 @@ impl MediaNode {
     pub fn bind(config: Config) -> Result<Self> {
         let announced = config.announced()?;
         let addresses = config.bind_addresses(&announced);
+        let (tcp_listeners, tcp_port) = listen_tcp(&config, &addresses)?;
         let mut sockets = Vec::new();
         let mut candidates = Vec::new();
         let mut local_addrs = Vec::new();
@@ -94,7 +98,7 @@ impl MediaNode {
                 local_addrs.push(bound);
                 of_worker.push(socket);
             }
-            candidates.push(host_candidates(&announced, port));
+            candidates.push(host_candidates(&announced, port, tcp_port));
             sockets.push(of_worker);
         }
         let identity = Identity::generate()?;
@@ -104,11 +108,15 @@ impl MediaNode {
         let id = format!("{:016x}", rand::random::<u64>());
         let events = Arc::new(Events::new(id.clone(), clock));
         let (workers, threads) = worker::start(sockets, &engine, &events, &GateLog::new(id.clone(), clock))?;
-        tracing::info!(node_id = id, ?local_addrs, ?announced, "media node listens");
+        tracing::info!(node_id = id, ?local_addrs, tcp_port, ?announced, "media node listens");
         let service = Service::new(id.clone(), clock, workers.clone(), candidates, fingerprint, Arc::clone(&events));
         let id = NodeId::from(id);
         let mesh = Mesh::new(id.clone(), workers.clone(), addresses, Arc::clone(&events));
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let door = Door::new(workers.clone());
+        for listener in tcp_listeners {
+            tasks.spawn(end.clone().run_until_cancelled_owned(Arc::clone(&door).keep(listener)));
+        }
         Ok(Self { id, service, mesh, events, local_addrs, first_addrs, workers, threads, tasks, end })
     }
 
@@ -184,15 +192,42 @@ impl MediaNode {
     }
 }
 
-/// Host candidates for one worker (RFC 8445 section 5.1), in the order in which the addresses were announced.
-fn host_candidates(announced: &[IpAddr], port: u16) -> Vec<IceCandidate> {
-    let candidate = |(index, address): (usize, &IpAddr)| IceCandidate {
-        foundation: format!("udp{index}"),
-        // RFC 8445 section 5.1.2.1: type preference 126 for host, local preference by order, component 1
-        priority: (126 << 24) + ((65_535 - index as u32) << 8) + 255,
+/// Opens the port for media over TCP on every address, if it is wanted.
+fn listen_tcp(config: &Config, addresses: &[IpAddr]) -> Result<(Vec<TcpListener>, Option<u16>)> {
+    let Some(mut port) = config.tcp_port() else { return Ok((Vec::new(), None)) };
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let wanted = SocketAddr::new(*address, port);
+        let listener = tcp::bind(wanted).with_context(|| {
+            format!("cannot listen for media on TCP {wanted}; choose another port with --media-tcp-port, or \"off\"")
+        })?;
+        port = listener.local_addr().context("a bound socket has an address")?.port();
+        listeners.push(listener);
+    }
+    Ok((listeners, Some(port)))
+}
+
+/// Host candidates for one worker (RFC 8445 section 5.1), in the order in which the addresses were announced; those for
+/// TCP, which all workers share, behind those for UDP.
+fn host_candidates(announced: &[IpAddr], udp_port: u16, tcp_port: Option<u16>) -> Vec<IceCandidate> {
+    let candidate = |protocol: &str, priority: u32, index: usize, address: &IpAddr, port: u16| IceCandidate {
+        foundation: format!("{protocol}{index}"),
+        priority,
         address: address.to_string(),
-        protocol: "udp".into(),
+        protocol: protocol.to_owned(),
         port: port.into(),
     };
-    announced.iter().enumerate().map(candidate).collect()
+    let announced = || announced.iter().enumerate();
+    let udp = announced().map(|(index, address)| {
+        // RFC 8445 section 5.1.2.1: type preference 126 for host, local preference by order, component 1
+        candidate("udp", (126 << 24) + ((65_535 - index as u32) << 8) + 255, index, address, udp_port)
+    });
+    let tcp = tcp_port.into_iter().flat_map(|port| {
+        announced().map(move |(index, address)| {
+            // RFC 6544 section 4.2: a type preference below that of UDP, direction preference 4 for passive
+            let preference = (4 << 13) + 8191 - index as u32;
+            candidate("tcp", (90 << 24) + (preference << 8) + 255, index, address, port)
+        })
+    });
+    udp.chain(tcp).collect()
 }

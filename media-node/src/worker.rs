@@ -25,6 +25,7 @@ use voiceping_engine::{Config, Engine, Event, Outbound, Path, Usage};
 use crate::events::Events;
 use crate::gate_log::GateLog;
 use crate::io::{self, BATCH, Receiver, Sender, Sleeper, Waker};
+use crate::streams::{self, Streams};
 
 /// Packets that may be on their way from one worker to another: more than a second of the busiest talk mix of one core;
 /// beyond that the receiver is hopelessly behind, and old voice is dropped.
@@ -186,6 +187,7 @@ pub(crate) struct Batch<'a> {
     sender: &'a mut Sender,
     sockets: &'a [UdpSocket],
     socket: &'a mut u32,
+    pub(crate) streams: &'a mut Streams,
     peers: &'a mut [Option<Peer>],
 }
 
@@ -210,6 +212,10 @@ impl Outbound for Batch<'_> {
     }
 
     fn send(&mut self, len: usize, path: Path) {
+        if path.is_stream() {
+            let datagram = &self.sender.buffer()[..len];
+            return self.streams.send(path.socket, datagram);
+        }
         if path.socket != *self.socket {
             // The bytes are in the arena already: send what is before them, then keep them under the other socket.
             self.sender.flush_keeping(&self.sockets[*self.socket as usize], len);
@@ -267,10 +273,12 @@ pub(crate) fn start(
     for (index, (((sockets, commands), peers), rings)) in
         sockets.into_iter().zip(queues).zip(outgoing).zip(incoming).enumerate()
     {
+        let streams = Streams::new()?;
         let thread = Thread {
             index: index as u32,
-            engine: Engine::new(config.clone(), rand::random()),
-            sleeper: Sleeper::new(&sockets, handles[index].waker.clone()),
+            engine: Engine::new(Config { index: index as u8, ..config.clone() }, rand::random()),
+            sleeper: Sleeper::new(&sockets, [streams.fd()], handles[index].waker.clone()),
+            streams,
             sockets,
             commands,
             peers,
@@ -288,6 +296,7 @@ struct Thread {
     index: u32,
     engine: Engine,
     sockets: Vec<UdpSocket>,
+    streams: Streams,
     sleeper: Sleeper,
     commands: mpsc::Receiver<Command>,
     peers: Vec<Option<Peer>>,
@@ -313,8 +322,9 @@ impl Thread {
                 self.sleeper.sleep(timeout);
             }
             let now = Instant::now();
+            let (sockets, streams) = (&self.sockets, &mut self.streams);
             let mut batch =
-                Batch { sender: &mut sender, sockets: &self.sockets, socket: &mut socket, peers: &mut self.peers };
+                Batch { sender: &mut sender, sockets, socket: &mut socket, streams, peers: &mut self.peers };
             let (mut received, mut emptied) = (0, true);
             for (index, socket) in self.sockets.iter().enumerate() {
                 let of_socket = receiver.receive(socket, |remote, datagram| {
@@ -324,6 +334,7 @@ impl Thread {
                 received += of_socket;
                 emptied &= of_socket < BATCH;
             }
+            emptied &= !streams::turn(&mut self.engine, now, &mut batch);
             for release in std::mem::take(&mut waiting) {
                 let Waiting { work, datagrams } = release;
                 if emptied || datagrams <= received {
@@ -398,6 +409,7 @@ impl Thread {
                         })));
                     }
                 }
+                Event::StreamUnused(path) => self.streams.close(path),
                 // Every worker knows every gate; packets pass on the connection's own.
                 Event::Gate(gate) => {
                     if home(&gate.connection, self.peers.len()) == self.index as usize {

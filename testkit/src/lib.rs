@@ -11,6 +11,7 @@ pub mod receiver;
 pub mod sdp;
 pub mod sender;
 pub mod signaling;
+pub mod tcp;
 pub mod voice;
 
 mod peer;

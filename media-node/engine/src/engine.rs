@@ -60,6 +60,8 @@ pub struct Config {
     pub transports: usize,
     /// The wall-clock time of an instant, for sender reports.
     pub epoch: (Instant, SystemTime),
+    /// Which of the node's engines this is: [`crate::stun::engine_of`] reads it from the username fragments that it gives.
+    pub index: u8,
 }
 
 impl Config {
@@ -73,6 +75,7 @@ impl Config {
             transports_per_connection: 160,
             transports: 50_000,
             epoch,
+            index: 0,
         }
     }
 }
@@ -104,6 +107,8 @@ pub enum Event {
     /// For the other engines of the node: a talk from another node has this epoch, newer than what was known here. They
     /// are told with [`Engine::adopt_epoch`], so that a gate that one of them may have open is closed.
     NewerEpoch(ChannelId, u64),
+    /// For the worker: nobody needs this TCP connection any more.
+    StreamUnused(Path),
     /// For the log.
     Gate(GateEvent),
 }
@@ -158,6 +163,8 @@ pub struct Engine {
     transport_by_ufrag: HashMap<String, TransportKey>,
     transport_by_id: HashMap<TransportId, TransportKey>,
     producer_by_id: HashMap<ProducerId, ProducerKey>,
+    /// Of several with the same SSRC, which is chance or malice, the newest.
+    producer_by_ssrc: HashMap<u32, ProducerKey>,
     consumer_by_id: HashMap<ConsumerId, (ChannelKey, ConsumerKey)>,
     channel_by_id: HashMap<ChannelId, ChannelKey>,
     transports_by_connection: HashMap<ConnectionId, Vec<TransportKey>>,
@@ -200,6 +207,7 @@ impl Engine {
             transport_by_ufrag: HashMap::new(),
             transport_by_id: HashMap::new(),
             producer_by_id: HashMap::new(),
+            producer_by_ssrc: HashMap::new(),
             consumer_by_id: HashMap::new(),
             channel_by_id: HashMap::new(),
             transports_by_connection: HashMap::new(),

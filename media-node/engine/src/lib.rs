@@ -14,6 +14,7 @@ pub mod channel;
 pub mod dtls;
 mod engine;
 pub mod floor_output;
+pub mod framing;
 pub mod id;
 pub mod reception;
 pub mod relay;

@@ -13,6 +13,8 @@ use rtc_stun::integrity::MessageIntegrity;
 use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, is_stun_message};
 use rtc_stun::xoraddr::XorMappedAddress;
 
+use crate::transport::Credentials;
+
 /// A binding request whose integrity is still to be checked.
 #[derive(Debug)]
 pub struct BindingRequest {
@@ -75,6 +77,18 @@ impl BindingRequest {
     }
 }
 
+/// Credentials for a transport of one of the node's engines: at least 24 and 128 bits of randomness (RFC 8445 section 5.3).
+pub(crate) fn new_credentials(rng: &mut impl rand::RngExt, engine: u8) -> Credentials {
+    let ufrag = format!("{engine:02x}{:014x}", rng.random::<u64>() >> 8);
+    Credentials { ufrag, password: format!("{:032x}", rng.random::<u128>()) }
+}
+
+/// Which of the node's engines has given this username fragment, if one has: so whoever accepts a TCP connection, on which
+/// all of them are reached, needs no table.
+pub fn engine_of(ufrag: &str) -> Option<u8> {
+    u8::from_str_radix(ufrag.get(..2)?, 16).ok()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -117,6 +131,19 @@ pub(crate) mod tests {
         mapped.get_from(&response).expect("present");
         assert_eq!(SocketAddr::new(mapped.ip, mapped.port), source);
         assert_eq!(response.transaction_id, request.message.transaction_id);
+    }
+
+    #[test]
+    fn a_username_fragment_tells_its_engine() {
+        use rand::SeedableRng;
+        let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+        for engine in [0, 63, 255] {
+            let Credentials { ufrag, .. } = new_credentials(&mut rng, engine);
+            assert_eq!((ufrag.len(), engine_of(&ufrag)), (16, Some(engine)));
+        }
+        for nobodys in ["", "0", "xx", "é0"] {
+            assert_eq!(engine_of(nobodys), None);
+        }
     }
 
     #[test]

@@ -11,16 +11,32 @@ use crate::srtp::Srtp;
 /// Addresses kept for one client: it may check several pairs before it nominates one.
 const MAX_PATHS: usize = 8;
 
-/// SSRCs from which one client may send RTCP; the library keeps state for each.
-const MAX_RTCP_SOURCES: usize = 64;
-
 /// The two ends of a client's datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Path {
-    /// Which of the worker's sockets.
-    pub socket: u8,
+    /// Which of the worker's sockets; from [`Self::FIRST_STREAM`] on, which of its TCP connections.
+    pub socket: u32,
     /// The client's address.
     pub remote: SocketAddr,
+}
+
+impl Path {
+    /// Numbers from here on are TCP connections. None is used twice while somebody may remember it.
+    pub const FIRST_STREAM: u32 = 1 << 8;
+
+    /// Whether this is a TCP connection: it ends, and whoever has it must be told when nobody needs it any more.
+    pub fn is_stream(&self) -> bool {
+        self.socket >= Self::FIRST_STREAM
+    }
+}
+
+/// What a client proves that it was told of us (RFC 8445 section 5.3).
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Our ICE username fragment.
+    pub ufrag: String,
+    /// Our ICE password.
+    pub password: String,
 }
 
 /// Which way a transport's streams go, as its client sees it.
@@ -43,10 +59,10 @@ pub struct Transport {
     pub gateway: GatewayId,
     /// What it was opened for.
     pub direction: Direction,
-    /// Our ICE username fragment.
-    pub ufrag: String,
-    /// Our ICE password.
-    pub password: String,
+    /// Our ICE credentials.
+    pub ice: Credentials,
+    /// Those from before a restart, good until a check comes with the new ones.
+    pub ice_before: Option<Credentials>,
     /// Addresses that have passed a check, oldest first.
     pub paths: Vec<Path>,
     /// The path to send on.
@@ -73,7 +89,6 @@ pub struct Transport {
     pub consumers: Vec<(ChannelKey, ConsumerKey)>,
     /// MIDs given to consumers so far.
     pub next_mid: u32,
-    rtcp_sources: Vec<u32>,
 }
 
 impl Transport {
@@ -81,7 +96,7 @@ impl Transport {
     pub fn new(
         id: TransportId,
         (connection, gateway, direction): (ConnectionId, GatewayId, Direction),
-        (ufrag, password): (String, String),
+        ice: Credentials,
         rtcp_ssrc: u32,
         now: Instant,
     ) -> Self {
@@ -90,8 +105,8 @@ impl Transport {
             connection,
             gateway,
             direction,
-            ufrag,
-            password,
+            ice,
+            ice_before: None,
             paths: Vec::new(),
             selected: None,
             selected_checked: None,
@@ -105,7 +120,6 @@ impl Transport {
             producers: Vec::new(),
             consumers: Vec::new(),
             next_mid: 0,
-            rtcp_sources: Vec::new(),
         }
     }
 
@@ -127,20 +141,14 @@ impl Transport {
         Some(self.paths.remove(oldest))
     }
 
+    /// The password that belongs to one of our username fragments.
+    pub fn password(&self, ufrag: &str) -> Option<&str> {
+        let known = std::iter::once(&self.ice).chain(&self.ice_before).find(|known| known.ufrag == ufrag);
+        known.map(|known| known.password.as_str())
+    }
+
     /// The producer with this SSRC.
     pub fn producer(&self, ssrc: u32) -> Option<ProducerKey> {
         self.producer_by_ssrc.iter().find_map(|(known, key)| (*known == ssrc).then_some(*key))
-    }
-
-    /// Whether RTCP from this SSRC may be opened: a hostile peer cannot make the library keep state without end.
-    pub fn admit_rtcp_source(&mut self, ssrc: u32) -> bool {
-        if self.rtcp_sources.contains(&ssrc) {
-            return true;
-        }
-        let room = self.rtcp_sources.len() < MAX_RTCP_SOURCES;
-        if room {
-            self.rtcp_sources.push(ssrc);
-        }
-        room
     }
 }

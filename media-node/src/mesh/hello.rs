@@ -78,7 +78,7 @@ fn path(text: &str, sockets: &[IpAddr]) -> Result<Path, Status> {
     let suits = |own: &IpAddr| own.is_ipv4() == ip.is_ipv4() && (!own.is_loopback() || ip.is_loopback());
     let socket = sockets.iter().position(suits);
     let socket = socket.ok_or_else(|| Status::invalid_argument(format!("{remote} cannot be reached from here")))?;
-    Ok(Path { socket: socket as u8, remote })
+    Ok(Path { socket: socket as u32, remote })
 }
 
 #[cfg(test)]

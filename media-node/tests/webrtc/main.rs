@@ -13,4 +13,5 @@ mod node;
 mod relay;
 mod reports;
 mod streams;
+mod tcp;
 mod workers;

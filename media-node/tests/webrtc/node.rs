@@ -152,6 +152,15 @@ pub(crate) struct Listener {
 
 impl Member {
     pub(crate) async fn create_transport(&self, direction: proto::Direction) -> Result<(String, Server), Status> {
+        let (id, server, _) = self.create_transport_with_tcp(direction).await?;
+        Ok((id, server))
+    }
+
+    /// The same, with the candidates for TCP.
+    pub(crate) async fn create_transport_with_tcp(
+        &self,
+        direction: proto::Direction,
+    ) -> Result<(String, Server, Vec<SocketAddr>), Status> {
         let request = proto::CreateTransportRequest {
             gateway_id: self.gateway.clone(),
             connection_id: self.connection.clone(),
@@ -162,16 +171,19 @@ impl Member {
         let candidate = |candidate: &proto::IceCandidate| {
             SocketAddr::new(candidate.address.parse().expect("an address"), candidate.port as u16)
         };
-        let udp = created.ice_candidates.iter().filter(|candidate| candidate.protocol == "udp");
+        let of = |protocol: &str| -> Vec<SocketAddr> {
+            let candidates = created.ice_candidates.iter().filter(|candidate| candidate.protocol == protocol);
+            candidates.map(candidate).collect()
+        };
         let fingerprint = &created.dtls_fingerprints[0];
         assert_eq!(fingerprint.algorithm, "sha-256");
         let server = Server {
             ufrag: ice.username_fragment,
             password: ice.password,
-            candidates: udp.map(candidate).collect(),
+            candidates: of("udp"),
             fingerprint: fingerprint.value.clone(),
         };
-        Ok((created.transport_id, server))
+        Ok((created.transport_id.clone(), server, of("tcp")))
     }
 
     pub(crate) async fn connect(&self, transport: &str, role: DtlsRole, fingerprint: &str) -> Result<(), Status> {

@@ -11,6 +11,7 @@ use crate::dtls::{Fingerprint, Role};
 use crate::id::{ChannelId, ConnectionId, ConsumerId, GatewayId, ProducerId, TransportId};
 use crate::reception::Reception;
 use crate::rtp::ExtensionIds;
+use crate::stun::new_credentials;
 use crate::timers::Timer;
 use crate::transport::{Direction, Transport};
 
@@ -105,22 +106,37 @@ impl Engine {
             return Err(Error::Exhausted("transports of this connection"));
         }
         let id = TransportId::from(format!("{:032x}", self.rng.random::<u128>()));
-        // RFC 8445 section 5.3: at least 24 bits and 128 bits of randomness
-        let ufrag = format!("{:016x}", self.rng.random::<u64>());
-        let password = format!("{:032x}", self.rng.random::<u128>());
+        let ice = new_credentials(&mut self.rng, self.config.index);
         let transport = Transport::new(
             id.clone(),
             (new.connection, new.gateway, new.direction),
-            (ufrag.clone(), password.clone()),
+            ice.clone(),
             self.rng.random(),
             now,
         );
         let key = self.transports.insert(transport);
         of_connection.push(key);
-        self.transport_by_ufrag.insert(ufrag.clone(), key);
+        self.transport_by_ufrag.insert(ice.ufrag.clone(), key);
         self.transport_by_id.insert(id.clone(), key);
         self.timers.set(now + self.config.ice_timeout, Timer::Ice(key));
-        Ok(TransportParameters { id, ufrag, password })
+        Ok(TransportParameters { id, ufrag: ice.ufrag, password: ice.password })
+    }
+
+    /// Gives a transport new ICE credentials (RFC 8445 section 2.4): its client has moved, and looks for a way again. What
+    /// flows goes on flowing: the ones before are good until a check comes with the new ones. Repeated because the answer was
+    /// lost, it keeps those that the client has.
+    pub fn restart_ice(&mut self, connection: &ConnectionId, id: &TransportId) -> Result<TransportParameters, Error> {
+        let key = self.transport(connection, id)?;
+        let ice = new_credentials(&mut self.rng, self.config.index);
+        let transport = &mut self.transports[key];
+        let replaced = std::mem::replace(&mut transport.ice, ice.clone());
+        if transport.ice_before.is_none() {
+            transport.ice_before = Some(replaced);
+        } else {
+            self.transport_by_ufrag.remove(&replaced.ufrag);
+        }
+        self.transport_by_ufrag.insert(ice.ufrag.clone(), key);
+        Ok(TransportParameters { id: id.clone(), ufrag: ice.ufrag, password: ice.password })
     }
 
     /// Delivers the client's DTLS role and fingerprints.
@@ -197,6 +213,7 @@ impl Engine {
         let transport = &mut self.transports[transport_key];
         transport.producers.push(key);
         transport.producer_by_ssrc.extend(new.ssrc.map(|ssrc| (ssrc, key)));
+        self.producer_by_ssrc.extend(new.ssrc.map(|ssrc| (ssrc, key)));
         Ok(id)
     }
 
@@ -321,11 +338,11 @@ impl Engine {
         }
         let transport = self.transports.remove(key)?;
         self.transport_by_id.remove(&transport.id);
-        self.transport_by_ufrag.remove(&transport.ufrag);
+        for ice in std::iter::once(&transport.ice).chain(&transport.ice_before) {
+            self.transport_by_ufrag.remove(&ice.ufrag);
+        }
         for path in &transport.paths {
-            if self.transport_by_path.get(path) == Some(&key) {
-                self.transport_by_path.remove(path);
-            }
+            self.forget_path(*path, key);
         }
         if let Some(of_connection) = self.transports_by_connection.get_mut(&transport.connection) {
             of_connection.retain(|other| *other != key);
@@ -342,7 +359,11 @@ impl Engine {
         self.producer_by_id.remove(&producer.id);
         let transport = &mut self.transports[producer.transport];
         transport.producers.retain(|other| *other != key);
-        transport.producer_by_ssrc.retain(|(_, other)| *other != key);
+        for (ssrc, _) in transport.producer_by_ssrc.extract_if(.., |(_, other)| *other == key) {
+            if self.producer_by_ssrc.get(&ssrc) == Some(&key) {
+                self.producer_by_ssrc.remove(&ssrc);
+            }
+        }
         if producer.open_until.is_some() && silences {
             self.media_stopped(producer.channel);
         }

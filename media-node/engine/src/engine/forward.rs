@@ -20,8 +20,9 @@ const ROLLOVER_CHECK: u16 = 1 << 12;
 
 impl Engine {
     pub(super) fn handle_rtp(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
-        let Some(&transport_key) = self.transport_by_path.get(&path) else { return };
         let Some(header) = rtp::Packet::parse(datagram) else { return };
+        let known = self.transport_by_path.get(&path).copied();
+        let Some(transport_key) = known.or_else(|| self.transport_of_speaker(now, header.ssrc())) else { return };
         let transport = &mut self.transports[transport_key];
         let Some(srtp) = &mut transport.srtp else { return };
         let known = transport.producer_by_ssrc.iter().find(|(ssrc, _)| *ssrc == header.ssrc());
@@ -45,6 +46,7 @@ impl Engine {
         if producer.ssrc != Some(header.ssrc()) {
             producer.ssrc = Some(header.ssrc());
             transport.producer_by_ssrc.push((header.ssrc(), key));
+            self.producer_by_ssrc.insert(header.ssrc(), key);
         }
         producer.last_authentic = Some(sequence_number);
         if !open {
@@ -69,6 +71,14 @@ impl Engine {
         self.relay_to_nodes(channel_key, &normal_form, out);
         self.fan_out(now, channel_key, &normal_form, out);
         self.normal_form = normal_form;
+    }
+
+    /// The transport of whoever speaks with this SSRC, for a packet from an address that has passed no check: a NAT has
+    /// forgotten the client, and it does not know yet. Its packets are taken if they are authentic, so it loses none of them;
+    /// it is sent nothing there before it has passed a check.
+    fn transport_of_speaker(&self, now: Instant, ssrc: u32) -> Option<TransportKey> {
+        let producer = &self.producers[*self.producer_by_ssrc.get(&ssrc)?];
+        producer.open_until.filter(|end| now < *end).map(|_| producer.transport)
     }
 
     /// A packet of a talk, in normal form, from another engine of this node. It goes to this engine's listeners and no

@@ -19,13 +19,19 @@ impl Engine {
     pub(super) fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
         let Some(mut request) = BindingRequest::parse(datagram) else { return };
         let Some(&key) = self.transport_by_ufrag.get(request.local_ufrag()) else { return };
-        if !request.is_authentic(&self.transports[key].password) || self.is_in_use_by_another(now, path, key) {
+        let Some(password) = self.transports[key].password(request.local_ufrag()) else { return };
+        if !request.is_authentic(password) || self.is_in_use_by_another(now, path, key) {
             return;
         }
-        let transport = &mut self.transports[key];
-        let Some(response) = request.success(&transport.password, path.remote) else { return };
+        let Some(response) = request.success(password, path.remote) else { return };
         send(out, &response, path);
 
+        let transport = &mut self.transports[key];
+        if request.local_ufrag() == transport.ice.ufrag
+            && let Some(before) = transport.ice_before.take()
+        {
+            self.transport_by_ufrag.remove(&before.ufrag);
+        }
         transport.last_check = now;
         let forgotten = transport.add_path(path);
         let stale = !transport.is_selected_fresh(now, STALE_PATH);
@@ -33,13 +39,37 @@ impl Engine {
             transport.selected = Some(path);
             transport.selected_checked = Some(now);
         }
-        if let Some(forgotten) = forgotten
-            && self.transport_by_path.get(&forgotten) == Some(&key)
-        {
-            self.transport_by_path.remove(&forgotten);
+        if let Some(forgotten) = forgotten {
+            self.forget_path(forgotten, key);
         }
         self.transport_by_path.insert(path, key);
         self.start_handshake(now, key, out);
+    }
+
+    /// Whether somebody has passed a check over this path. A TCP connection over which nobody has is not worth keeping.
+    pub fn knows_path(&self, path: &Path) -> bool {
+        self.transport_by_path.contains_key(path)
+    }
+
+    /// A TCP connection has ended. Its client is sent nothing until a check comes another way.
+    pub fn lose_path(&mut self, path: Path) {
+        let Some(key) = self.transport_by_path.remove(&path) else { return };
+        let transport = &mut self.transports[key];
+        transport.paths.retain(|other| *other != path);
+        if transport.selected == Some(path) {
+            transport.selected = None;
+            transport.selected_checked = None;
+        }
+    }
+
+    /// Takes a path out of the table, if it is still this transport's.
+    pub(super) fn forget_path(&mut self, path: Path, key: TransportKey) {
+        if self.transport_by_path.get(&path) == Some(&key) {
+            self.transport_by_path.remove(&path);
+            if path.is_stream() {
+                self.events.push_back(super::Event::StreamUnused(path));
+            }
+        }
     }
 
     /// Whether another client talks over this path: nobody can take it away by forging its address.

@@ -13,7 +13,7 @@ use rtc_stun::textattrs::TextAttribute;
 use voiceping_engine::dtls::Association;
 use voiceping_engine::id::ConnectionId;
 use voiceping_engine::srtp::Srtp;
-use voiceping_engine::{Identity, Role, TransportParameters};
+use voiceping_engine::{Identity, Path, Role, TransportParameters};
 
 /// A received packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Received {
 pub struct Client {
     pub connection: ConnectionId,
     pub transport: TransportParameters,
+    /// Which of the engine's sockets it sends to.
+    pub socket: u32,
     pub address: SocketAddr,
     pub identity: Identity,
     pub srtp: Option<Box<Srtp>>,
@@ -48,6 +50,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// Its datagrams' way to the engine.
+    pub fn path(&self) -> Path {
+        Path { socket: self.socket, remote: self.address }
+    }
+
     /// The counts that this client heard from a speaker, in order.
     pub fn heard(&self, speaker: &str) -> Vec<u64> {
         let prefix = format!("{speaker} ").into_bytes();

@@ -77,6 +77,7 @@ pub struct Sim {
     pub listening: Vec<(ChannelId, bool)>,
     pub gates: Vec<GateEvent>,
     pub newer_epochs: Vec<(ChannelId, u64)>,
+    pub unused_streams: Vec<Path>,
     pub rng: StdRng,
     pub fate: Wire,
     /// What the engine sent to no client: to other nodes.
@@ -111,6 +112,7 @@ impl Sim {
             listening: Vec::new(),
             gates: Vec::new(),
             newer_epochs: Vec::new(),
+            unused_streams: Vec::new(),
             rng,
             fate: Box::new(|_, _, _| vec![DELAY]),
             to_nodes: Vec::new(),
@@ -147,6 +149,7 @@ impl Sim {
         self.clients.push(Client {
             connection,
             transport,
+            socket: 0,
             address: SocketAddr::from(([127, 1, (at / 250) as u8, (at % 250 + 1) as u8], 5000)),
             identity,
             srtp: None,
@@ -248,7 +251,7 @@ impl Sim {
         let len = packet.len();
         packet.resize(len + 16, 0);
         let srtp = speaker.srtp.as_ref().expect("connected");
-        let len = srtp.sealer.seal(&mut packet, 20, len, speaker.ssrc, index).expect("room");
+        let len = srtp.sealer().seal(&mut packet, 20, len, speaker.ssrc, index).expect("room");
         packet.truncate(len);
         (count, packet)
     }
@@ -329,7 +332,7 @@ impl Sim {
 
     fn deliver(&mut self, at: usize, up: bool, datagram: Vec<u8>) {
         if up {
-            let path = Path { socket: 0, remote: self.clients[at].address };
+            let path = self.clients[at].path();
             self.engine.handle_datagram(self.now, path, &datagram, &mut self.out);
             return;
         }
@@ -459,6 +462,7 @@ impl Sim {
                 Event::Listening(channel, listening) => self.listening.push((channel, listening)),
                 Event::Gate(event) => self.gates.push(event),
                 Event::NewerEpoch(channel, epoch) => self.newer_epochs.push((channel, epoch)),
+                Event::StreamUnused(path) => self.unused_streams.push(path),
             }
         }
     }
