@@ -25,6 +25,8 @@ pub struct FloorChanged {
     pub cause: FloorCause,
     /// Who held it until now.
     pub previous: Option<Owner>,
+    /// The trace of the press that changed it, to be continued (W3C `traceparent`); not a part of what happened.
+    pub trace: Option<String>,
 }
 
 /// Why a floor changed hands; a label of metrics and logs.

@@ -9,6 +9,7 @@ pub mod event;
 pub mod floor;
 pub mod id;
 pub mod memory;
+mod metrics;
 pub mod node;
 mod queue;
 pub mod redis;
@@ -19,6 +20,7 @@ pub use event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged, Ro
 pub use floor::{Floor, FloorRules, Holder, Owner};
 pub use id::{ChannelId, ConnectionId, NodeId, UserId};
 pub use memory::{Limits, Memory};
+pub use metrics::declared as metrics;
 pub use node::{Node, NodeWatch, Nodes};
 pub use redis::{Redis, RedisConfig, Servers};
 pub use store::{Store, Subscription};

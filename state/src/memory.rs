@@ -21,6 +21,7 @@ use crate::contract::{JoinError, Leaving, State, StateError, Taken};
 use crate::event::{FloorCause, Roster};
 use crate::floor::{Answer, Floor, FloorRules, Owner, Request};
 use crate::id::{ChannelId, NodeId, UserId};
+use crate::metrics;
 use crate::store::Subscription;
 use channel::Channel;
 use claims::Claims;
@@ -65,6 +66,7 @@ impl Memory {
     /// The same by another clock, in milliseconds since the Unix epoch. It may do what clocks do, and step back.
     pub fn with_clock(rules: FloorRules, limits: Limits, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         let (channels, nodes, claims) = (Mutex::default(), Mutex::default(), Mutex::default());
+        metrics::UP.observe(|observe| observe(1.0, &[]));
         Self { shared: Arc::new(Shared { rules, limits, clock: Box::new(clock), channels, nodes, claims }) }
     }
 

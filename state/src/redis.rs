@@ -16,6 +16,7 @@ mod config;
 mod dialer;
 mod keys;
 mod known;
+mod lag;
 mod link;
 mod nodes;
 mod presence;
@@ -25,21 +26,24 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, cmd};
+use voiceping_signals::trace;
 
 use crate::contract::{JoinError, Leaving, State, StateError, Taken};
 use crate::event::{FloorCause, Roster};
 use crate::floor::{Floor, FloorRules, Holder, Owner};
 use crate::id::{ChannelId, NodeId, UserId};
 use crate::memory::Limits;
+use crate::metrics;
 use crate::store::Subscription;
 pub use args::{RedisArgs, RedisMode};
 pub use config::{RedisConfig, RedisConfigError, Servers};
 use dialer::Dialer;
 use keys::Keys;
 use known::Known;
+use lag::Lag;
 use link::Link;
 use presence::Presence;
 use scripts::Script;
@@ -64,6 +68,7 @@ struct Shared {
     dialer: Arc<Dialer>,
     link: Link,
     known: Arc<Known>,
+    lag: Arc<Lag>,
     presence: Presence,
 }
 
@@ -100,9 +105,12 @@ impl Redis {
             link: Link::new(Arc::clone(&dialer), config.timeout),
             dialer,
             known: Arc::default(),
+            lag: Arc::default(),
             presence: Presence::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        link::observe(&shared);
+        Ok(Self { shared })
     }
 }
 
@@ -130,7 +138,8 @@ impl Shared {
     async fn decide(&self, script: &Script, channel: &ChannelId, args: &[&str]) -> Result<(String, Floor), StateError> {
         loop {
             let known = text(self.known.epoch(channel));
-            let answer = self.script(script, channel, &[args, &[&known]].concat()).await?;
+            let trace = trace::parent().unwrap_or_default();
+            let answer = self.script(script, channel, &[args, &[&trace, &known]].concat()).await?;
             let (word, floor) = wire::answer(answer).ok_or_else(not_ours)?;
             if word != "behind" {
                 self.known.heard(channel, &floor);
@@ -140,9 +149,28 @@ impl Shared {
         }
     }
 
+    /// The same for one that may change the floor, and is announced then: `changes` says by which words.
+    async fn change(
+        &self,
+        script: &Script,
+        channel: &ChannelId,
+        args: &[&str],
+        changes: &[&str],
+    ) -> Result<(String, Floor), StateError> {
+        self.lag.asked(channel, Instant::now());
+        let decided = self.decide(script, channel, args).await;
+        let epoch =
+            decided.as_ref().ok().filter(|(word, _)| changes.contains(&word.as_str())).map(|(_, floor)| floor.epoch);
+        if let Some(lag) = self.lag.answered(channel, epoch) {
+            metrics::announced(lag);
+        }
+        decided
+    }
+
     async fn recover(&self, channel: &ChannelId) -> Result<(), StateError> {
         let Some(known) = self.known.floor(channel) else { return Ok(()) };
         tracing::info!(%channel, epoch = known.epoch, "the shared state had lost a change of the floor; telling it");
+        metrics::RECOVERIES.add(1, &[]);
         let mut args = vec![known.epoch.to_string()];
         if let Some(Holder { owner, node, taken_at_ms, .. }) = known.holder {
             let (user, connection) = (owner.user.to_string(), owner.connection.to_string());
@@ -164,7 +192,10 @@ impl State for Redis {
         let (user, connection) = (owner.user.as_str(), owner.connection.as_str());
         let over = text(take_over);
         let args = [user, &owner.user_name, connection, &owner.gateway, node.as_str(), &over];
-        let (word, floor) = self.shared.decide(&scripts::TAKE, channel, &args).await?;
+        let (word, floor) = self.shared.change(&scripts::TAKE, channel, &args, &["granted"]).await?;
+        if word == "granted" && take_over.is_some() {
+            metrics::freed(FloorCause::Taken);
+        }
         match word.as_str() {
             "granted" => Ok(Taken::Granted { floor, renewed: false }),
             "renewed" => Ok(Taken::Granted { floor, renewed: true }),
@@ -181,8 +212,12 @@ impl State for Redis {
         cause: FloorCause,
     ) -> Result<(Floor, bool), StateError> {
         let args = [owner.user.as_str(), owner.connection.as_str(), &owner.gateway, &text(epoch), cause.as_str()];
-        let (word, floor) = self.shared.decide(&scripts::RELEASE, channel, &args).await?;
-        Ok((floor, word == "freed"))
+        let (word, floor) = self.shared.change(&scripts::RELEASE, channel, &args, &["freed"]).await?;
+        let freed = word == "freed";
+        if freed {
+            metrics::freed(cause);
+        }
+        Ok((floor, freed))
     }
 
     async fn renew_floor(
@@ -199,7 +234,11 @@ impl State for Redis {
     }
 
     async fn expire_floor(&self, channel: &ChannelId) -> Result<Floor, StateError> {
-        Ok(self.shared.decide(&scripts::EXPIRE, channel, &[]).await?.1)
+        let (word, floor) = self.shared.decide(&scripts::EXPIRE, channel, &[]).await?;
+        if let Some(cause) = wire::cause(&word) {
+            metrics::freed(cause);
+        }
+        Ok(floor)
     }
 
     async fn floor(&self, channel: &ChannelId) -> Result<Floor, StateError> {

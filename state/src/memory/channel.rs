@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
+use voiceping_signals::trace;
+
 use crate::contract::{JoinError, Leaving};
 use crate::event::{Event, FloorCause, FloorChanged, MemberAction, MemberChanged, Roster};
 use crate::floor::{Answer, Floor, FloorRules, Owner, Request, transition};
 use crate::id::{ChannelId, ConnectionId, UserId};
+use crate::metrics;
 use crate::queue::Queue;
 
 pub(super) struct Channel {
@@ -54,11 +57,15 @@ impl Channel {
         let outcome = transition(mem::take(&mut self.floor), request, now_ms, rules);
         self.floor = outcome.floor;
         if let Some(announcement) = outcome.announce {
+            if announcement.previous.is_some() {
+                metrics::freed(announcement.cause);
+            }
             self.announce(&Event::Floor(FloorChanged {
                 channel: self.id.clone(),
                 floor: self.floor.clone(),
                 cause: announcement.cause,
                 previous: announcement.previous,
+                trace: trace::parent(),
             }));
         }
         (self.floor.clone(), outcome.answer)

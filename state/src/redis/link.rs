@@ -4,21 +4,27 @@
 //! again when a pause, longer each time, is over. Nothing runs here while nobody calls.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind, from_redis_value};
 use tokio::time::{Instant, timeout};
+use voiceping_signals::{span, trace};
 
+use super::Shared;
 use super::dialer::{Connection, Dialer, too_late};
 use super::scripts::Script;
 use crate::contract::StateError;
+use crate::metrics;
 
 pub(super) struct Link {
     dialer: Arc<Dialer>,
     patience: Duration,
     state: Mutex<LinkState>,
+    /// The last command was answered.
+    up: AtomicBool,
     /// Held by the one who dials.
     dialing: tokio::sync::Mutex<()>,
 }
@@ -36,7 +42,13 @@ struct LinkState {
 impl Link {
     pub(super) fn new(dialer: Arc<Dialer>, patience: Duration) -> Self {
         let state = LinkState { connection: None, made: 0, pauses: pauses(), away: None };
-        Self { dialer, patience, state: Mutex::new(state), dialing: tokio::sync::Mutex::default() }
+        Self {
+            dialer,
+            patience,
+            state: Mutex::new(state),
+            up: AtomicBool::new(false),
+            dialing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Runs a script on the shard of its keys.
@@ -46,18 +58,36 @@ impl Link {
         keys: &[String],
         args: &[&str],
     ) -> Result<T, StateError> {
-        let asked = match self.query(&script.by_hash(keys, args)).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.query(&script.by_text(keys, args)).await
+        let span =
+            || span!(script.name, kind = "client", "db.system.name" = "redis", "db.operation.name" = script.name);
+        let asked = async {
+            match self.query(&script.by_hash(keys, args)).await {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    self.query(&script.by_text(keys, args)).await
+                }
+                asked => asked,
             }
-            asked => asked,
         };
-        asked.map_err(unavailable)
+        trace::within(span, self.watched(script.name, asked)).await.map_err(unavailable)
     }
 
     /// Runs a plain command.
     pub(super) async fn command<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, StateError> {
-        self.query(cmd).await.map_err(unavailable)
+        let name = match cmd.args_iter().next() {
+            Some(redis::Arg::Simple(b"SET")) => "SET",
+            _ => "other",
+        };
+        self.watched(name, self.query(cmd)).await.map_err(unavailable)
+    }
+
+    /// Notes how long it takes, and whether the servers are there.
+    async fn watched<T>(&self, name: &'static str, asked: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        let began = Instant::now();
+        let answer = asked.await;
+        let error = answer.as_ref().err();
+        metrics::operation(name, began.elapsed(), error.map(kind));
+        self.up.store(!error.is_some_and(is_broken), Ordering::Relaxed);
+        answer
     }
 
     /// How many connections there have been: another number says that the last ones broke.
@@ -153,6 +183,35 @@ fn is_broken(error: &RedisError) -> bool {
         || error.is_unrecoverable_error()
         || error.is_timeout()
         || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
+/// What went wrong, as a label.
+fn kind(error: &RedisError) -> &'static str {
+    if error.is_timeout() {
+        "timeout"
+    } else if error.is_io_error() || error.is_unrecoverable_error() {
+        "io"
+    } else if matches!(error.kind(), ErrorKind::Server(_)) {
+        "server"
+    } else {
+        "other"
+    }
+}
+
+/// Says from now on whether the servers are there, and how often they had to be called anew.
+pub(super) fn observe(shared: &Arc<Shared>) {
+    let known = Arc::downgrade(shared);
+    metrics::UP.observe(move |observe| {
+        if let Some(shared) = known.upgrade() {
+            observe(f64::from(u8::from(shared.link.up.load(Ordering::Relaxed))), &[]);
+        }
+    });
+    let known = Arc::downgrade(shared);
+    metrics::CONNECTIONS.observe(move |observe| {
+        if let Some(shared) = known.upgrade() {
+            observe(shared.link.made() as f64, &[]);
+        }
+    });
 }
 
 fn unavailable(error: RedisError) -> StateError {

@@ -6,13 +6,15 @@ use redis::{Cmd, Script as Hashed, cmd};
 
 /// A script as the server knows it: by its hash, once it has seen the text.
 pub(super) struct Script {
+    /// As it is called in metrics and traces.
+    pub(super) name: &'static str,
     text: &'static str,
     hash: String,
 }
 
 impl Script {
-    fn new(text: &'static str) -> Self {
-        Self { text, hash: Hashed::new(text).get_hash().to_owned() }
+    fn new(name: &'static str, text: &'static str) -> Self {
+        Self { name, text, hash: Hashed::new(text).get_hash().to_owned() }
     }
 
     /// The call of a script that the server has seen.
@@ -33,27 +35,27 @@ fn call(command: &str, script: &str, keys: &[String], args: &[&str]) -> Cmd {
 }
 
 macro_rules! scripts {
-    ($($name:ident = $($file:literal)+;)*) => {
+    ($($name:ident $word:literal = $($file:literal)+;)*) => {
         $(pub(super) static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!($(include_str!(concat!("lua/", $file))),+)));)*
+            LazyLock::new(|| Script::new($word, concat!($(include_str!(concat!("lua/", $file))),+)));)*
     };
 }
 
 scripts! {
-    TAKE = "channel.lua" "known.lua" "take.lua";
-    RELEASE = "channel.lua" "known.lua" "release.lua";
-    RENEW = "channel.lua" "known.lua" "renew.lua";
-    EXPIRE = "channel.lua" "known.lua" "expire.lua";
-    LOOK = "channel.lua" "known.lua" "look.lua";
-    RECOVER = "channel.lua" "recover.lua";
-    JOIN = "channel.lua" "presence.lua" "join.lua";
-    LEAVE = "channel.lua" "presence.lua" "leave.lua";
-    MEMBERS = "channel.lua" "members.lua";
-    SWEEP = "channel.lua" "presence.lua" "sweep.lua";
-    RESTORE = "channel.lua" "presence.lua" "restore.lua";
-    BEAT = "beat.lua";
-    SWEPT = "swept.lua";
-    REGISTER = "register.lua";
-    UNREGISTER = "unregister.lua";
-    NODES = "nodes.lua";
+    TAKE "take" = "channel.lua" "known.lua" "take.lua";
+    RELEASE "release" = "channel.lua" "known.lua" "release.lua";
+    RENEW "renew" = "channel.lua" "known.lua" "renew.lua";
+    EXPIRE "expire" = "channel.lua" "known.lua" "expire.lua";
+    LOOK "look" = "channel.lua" "known.lua" "look.lua";
+    RECOVER "recover" = "channel.lua" "recover.lua";
+    JOIN "join" = "channel.lua" "presence.lua" "join.lua";
+    LEAVE "leave" = "channel.lua" "presence.lua" "leave.lua";
+    MEMBERS "members" = "channel.lua" "members.lua";
+    SWEEP "sweep" = "channel.lua" "presence.lua" "sweep.lua";
+    RESTORE "restore" = "channel.lua" "presence.lua" "restore.lua";
+    BEAT "beat" = "beat.lua";
+    SWEPT "swept" = "swept.lua";
+    REGISTER "register" = "register.lua";
+    UNREGISTER "unregister" = "unregister.lua";
+    NODES "nodes" = "nodes.lua";
 }

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use futures_util::{StreamExt, stream};
 use redis::{ErrorKind, PushInfo, PushKind, RedisResult, ServerErrorKind, Value};
@@ -17,11 +18,13 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::Shared;
 use super::dialer::{Connection, Push};
 use super::known::Known;
+use super::lag::Lag;
 use super::link::pauses;
 use super::wire;
 use crate::contract::StateError;
 use crate::event::Event;
 use crate::id::ChannelId;
+use crate::metrics;
 use crate::queue::Queue;
 
 /// Subscriptions that are asked for at a time after a break.
@@ -41,6 +44,7 @@ pub struct RedisSubscription {
 struct Inbox {
     queue: Queue,
     known: Arc<Known>,
+    lag: Arc<Lag>,
     topics: Mutex<Topics>,
     /// The connection has broken, or said that a topic is no longer its own.
     broken: Notify,
@@ -64,10 +68,17 @@ enum Wish {
 
 impl RedisSubscription {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let inbox = Arc::new(Inbox { known: Arc::clone(&shared.known), ..Inbox::default() });
+        let inbox =
+            Arc::new(Inbox { known: Arc::clone(&shared.known), lag: Arc::clone(&shared.lag), ..Inbox::default() });
         let (wishes, wished) = mpsc::unbounded_channel();
         let subscriber = Subscriber { inbox: Arc::clone(&inbox), shared: Arc::clone(&shared), sharded: true };
         let task = tokio::spawn(subscriber.run(wished));
+        let known = Arc::downgrade(&inbox);
+        metrics::CHANNELS.observe(move |observe| {
+            if let Some(inbox) = known.upgrade() {
+                observe(inbox.lock().watched.len() as f64, &[]);
+            }
+        });
         Self { inbox, wishes, task, shared }
     }
 
@@ -96,7 +107,9 @@ impl RedisSubscription {
 
     /// Never `None`: servers that are away come back.
     pub(crate) async fn next(&mut self) -> Option<Event> {
-        Some(self.inbox.queue.next().await)
+        let event = self.inbox.queue.next().await;
+        metrics::event(&event);
+        Some(event)
     }
 }
 
@@ -126,6 +139,9 @@ impl Inbox {
                 {
                     if let Event::Floor(change) = &event {
                         self.known.heard(channel, &change.floor);
+                        if let Some(lag) = self.lag.heard(channel, change.floor.epoch, Instant::now()) {
+                            metrics::announced(lag);
+                        }
                     }
                     self.queue.push(event);
                 }

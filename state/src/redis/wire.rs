@@ -62,6 +62,7 @@ struct WireEvent {
     taken: Option<String>,
     lease: Option<String>,
     previous: Option<WireOwner>,
+    trace: Option<String>,
     // of a member
     member: Option<WireOwner>,
     action: Option<String>,
@@ -98,6 +99,7 @@ fn floor_changed(channel: &ChannelId, wire: WireEvent) -> Option<Event> {
         floor: Floor { epoch: wire.epoch?.parse().ok()?, holder },
         cause: wire.cause.and_then(|word| cause(&word)).unwrap_or(unknown),
         previous: wire.previous.map(Owner::from),
+        trace: wire.trace,
     }))
 }
 
@@ -115,7 +117,7 @@ fn member_changed(channel: &ChannelId, wire: WireEvent) -> Option<Event> {
     }))
 }
 
-fn cause(word: &str) -> Option<FloorCause> {
+pub(super) fn cause(word: &str) -> Option<FloorCause> {
     use FloorCause::{Expired, Left, NodeFailed, Released, Silent, Taken, TalkLimit};
     [Taken, Released, Left, Expired, TalkLimit, Silent, NodeFailed].into_iter().find(|cause| cause.as_str() == word)
 }

@@ -215,7 +215,9 @@ fn check(metric: &Metric, labels: &[KeyValue]) {
 #[macro_export]
 macro_rules! declared {
     ($($metric:path),* $(,)?) => {
-        /// All metrics of this crate.
-        pub const METRICS: &[$crate::Metric] = &[$($metric.metric()),*];
+        /// All metrics that are declared here.
+        pub fn declared() -> Vec<$crate::Metric> {
+            vec![$($metric.metric()),*]
+        }
     };
 }

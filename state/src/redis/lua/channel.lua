@@ -79,6 +79,9 @@ local function announce(event)
     end
 end
 
+-- The trace of the press that is decided, for whoever hears of it (W3C traceparent); nil or empty: none. known.lua sets it.
+local trace
+
 local function owner_of(holder)
     return { user = holder.user, name = holder.name, connection = holder.connection, gateway = holder.gateway }
 end
@@ -108,6 +111,9 @@ local function keep_change(last, floor, cause)
     end
     if last.holder then
         event.previous = owner_of(last.holder)
+    end
+    if trace and trace ~= '' then
+        event.trace = trace
     end
     announce(event)
     return floor

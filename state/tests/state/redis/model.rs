@@ -83,6 +83,7 @@ async fn run(rules: FloorRules, schedule: &[(Op, i64)]) {
                 floor: floor.clone(),
                 cause: announcement.cause,
                 previous: announcement.previous,
+                trace: None,
             }));
         }
     }
