@@ -11,7 +11,6 @@ use voiceping_media_node::{ClusterConfig, MediaNode, relay_client};
 use voiceping_rpc::{Dialer, RpcConfig, Server};
 use voiceping_state::redis::{Redis, RedisArgs};
 use voiceping_state::{FloorRules, Store, memory};
-use voiceping_telemetry::LogArgs;
 
 use crate::serve;
 
@@ -44,9 +43,9 @@ pub struct Args {
           value_parser = humantime::parse_duration)]
     pub drain_deadline: Duration,
 
-    /// The log's.
+    /// Who watches it, and how.
     #[command(flatten)]
-    pub log: LogArgs,
+    pub telemetry: voiceping_telemetry::Args,
 }
 
 /// Where gateways and other media nodes call this one.
@@ -84,8 +83,8 @@ impl GrpcArgs {
 
 /// Serves gateways until a signal to stop, then drains.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let Args { media, cluster, grpc, redis, rpc, drain_deadline, log } = args;
-    serve::run(&log, async |shutdown| {
+    let Args { media, cluster, grpc, redis, rpc, drain_deadline, telemetry } = args;
+    serve::run(&telemetry, "voiceping-media-node", async |shutdown, _telemetry| {
         let security = rpc.security()?;
         // It keeps itself registered, and asks for no floors: their rules are the gateways'.
         let rules = FloorRules { lease: Duration::from_secs(1), talk_limit: None };

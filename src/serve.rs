@@ -1,24 +1,24 @@
-//! What all roles begin and end with: the log, the runtime, and the signal to stop.
-
-use std::future::Future;
+//! What all roles begin and end with: telemetry, the runtime, and the signal to stop.
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
-use voiceping_telemetry::LogArgs;
+use voiceping_telemetry::{Args, Telemetry};
 
-/// Starts the log and runs a role, which is told to stop when the process is.
-pub(crate) fn run<F>(log: &LogArgs, role: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
-    voiceping_telemetry::init(log)?;
+/// Starts the log and what else watches this process, and runs a role, which is told to stop when the process is.
+pub(crate) fn run(
+    args: &Args,
+    service: &'static str,
+    role: impl AsyncFnOnce(CancellationToken, &Telemetry) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
     runtime.block_on(async {
+        let telemetry = Telemetry::start(args, service)?;
         let shutdown = CancellationToken::new();
         let signal = tokio::spawn(stop_at_signal(shutdown.clone()));
-        let outcome = role(shutdown).await;
+        let outcome = role(shutdown, &telemetry).await;
         signal.abort();
         tracing::info!("ended");
+        telemetry.end().await;
         outcome
     })
 }
