@@ -252,7 +252,7 @@ impl Transport {
             buffer[header_len..len].copy_from_slice(payload);
             let stamp = Stamp { run, talk, number, pressed, sent: now_ns() };
             stamp.write(&mut buffer[header_len..len]);
-            if let Some(len) = srtp.sealer.seal(&mut buffer, header_len, len, mouth.stream.ssrc, mouth.index) {
+            if let Some(len) = srtp.sealer().seal(&mut buffer, header_len, len, mouth.stream.ssrc, mouth.index) {
                 (wants.send)(&buffer[..len]);
             }
             figures.add(if talk == 0 { Count::Idle } else { Count::Sent }, 1);

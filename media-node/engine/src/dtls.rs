@@ -243,6 +243,8 @@ impl Association {
         }
         let keys = self.keys.take()?;
         self.connected = true;
+        // Asked once: what it was asked with is not kept as long as the transport lives.
+        (self.expected, self.peer_certificate) = (Vec::new(), None);
         Some(Event::Connected(keys))
     }
 }

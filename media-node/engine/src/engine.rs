@@ -182,7 +182,9 @@ pub struct Engine {
     active_producers: Vec<ProducerKey>,
     report_round: u32,
     reports_scheduled: bool,
-    /// Scratch for the normal form of the packet at hand.
+    /// Scratch for the packet at hand, opened.
+    opened: Vec<u8>,
+    /// Scratch for its normal form.
     normal_form: Vec<u8>,
     /// Scratch for what was in the relayed datagram at hand.
     relayed: Vec<u8>,
@@ -221,6 +223,7 @@ impl Engine {
             active_producers: Vec::new(),
             report_round: 0,
             reports_scheduled: false,
+            opened: Vec::new(),
             normal_form: Vec::new(),
             relayed: Vec::new(),
         }

@@ -1,7 +1,6 @@
 //! The hot path: a speaker's packet through the gate, into the floor output, and out to every listener.
 //!
-//! Cost model: at a closed gate two look-ups and a comparison. Through an open one, once: open (the library allocates),
-//! normalise, place; then for each listener: copy, patch eight bytes, seal, queue; and for each other node that has
+//! Cost model: at a closed gate two look-ups and a comparison. Through an open one, once: open, normalise, place; then for each listener: copy, patch eight bytes, seal, queue; and for each other node that has
 //! listeners, see `relay.rs`.
 
 use std::time::Instant;
@@ -42,7 +41,9 @@ impl Engine {
         {
             return;
         }
-        let Some(packet) = srtp.open(datagram, header.header_len()) else { return };
+        if srtp.open_into(datagram, header.header_len(), &mut self.opened).is_none() {
+            return;
+        }
         if producer.ssrc != Some(header.ssrc()) {
             producer.ssrc = Some(header.ssrc());
             transport.producer_by_ssrc.push((header.ssrc(), key));
@@ -52,7 +53,7 @@ impl Engine {
         if !open {
             return;
         }
-        let Some(packet) = rtp::Packet::parse(&packet) else { return };
+        let Some(packet) = rtp::Packet::parse(&self.opened) else { return };
         if rtp::normalise(&packet, &producer.extension_ids, &mut self.normal_form).is_none() {
             return;
         }
@@ -126,7 +127,7 @@ impl Engine {
                 continue;
             }
             let Some(index) = consumer.index(output_index) else { continue };
-            if seal_for(consumer, packet, header_len, index, &srtp.sealer, *path, out) {
+            if seal_for(consumer, packet, header_len, index, srtp.sealer(), *path, out) {
                 consumer.packets = consumer.packets.wrapping_add(1);
                 consumer.octets = consumer.octets.wrapping_add((packet.len() - header_len) as u32);
             }
@@ -160,7 +161,7 @@ impl Engine {
             }
             let Some(packet) = output.cached(index.wrapping_add(offset)) else { continue };
             let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len()) else { continue };
-            seal_for(consumer, packet, header_len, index, &srtp.sealer, path, out);
+            seal_for(consumer, packet, header_len, index, srtp.sealer(), path, out);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use rtc_rtcp::header::{PacketType, SSRC_LENGTH};
+use rtc_rtcp::header::PacketType;
 use rtc_rtcp::packet::{Packet, marshal, unmarshal};
 use rtc_rtcp::receiver_report::ReceiverReport;
 use rtc_rtcp::sender_report::SenderReport;
@@ -31,10 +31,6 @@ impl Engine {
     pub(super) fn handle_rtcp(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
         let Some(&key) = self.transport_by_path.get(&path) else { return };
         let transport = &mut self.transports[key];
-        let Some(ssrc) = datagram.get(4..4 + SSRC_LENGTH).and_then(|bytes| bytes.try_into().ok()) else { return };
-        if transport.srtp.is_none() || !transport.admit_rtcp_source(u32::from_be_bytes(ssrc)) {
-            return;
-        }
         let Some(plain) = transport.srtp.as_mut().and_then(|srtp| srtp.open_rtcp(datagram)) else { return };
         let Ok(packets) = unmarshal(&mut plain.freeze()) else { return };
         let mut budget = MAX_RETRANSMISSIONS;
