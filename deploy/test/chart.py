@@ -72,6 +72,19 @@ def notes(values):
     return said.partition("NOTES:")[2]
 
 
+def stunner_wrong(route):
+    """STUNner's definitions are in no registry; these are the fields of its reference (docs/GATEWAY.md there)."""
+    reference = {"type": "object", "additionalProperties": False, "required": ["name"], "properties": {
+        **{key: {"type": "string"} for key in ("group", "kind", "name", "namespace", "sectionName")},
+        "port": {"type": "integer"}, "endPort": {"type": "integer"}}}
+    rules = {"type": "array", "minItems": 1, "items": {"type": "object", "additionalProperties": False, "properties": {
+        "backendRefs": {"type": "array", "minItems": 1, "items": reference}}}}
+    spec = {"type": "object", "additionalProperties": False, "required": ["parentRefs", "rules"],
+            "properties": {"parentRefs": {"type": "array", "minItems": 1, "items": reference}, "rules": rules}}
+    return [f"UDPRoute {route['metadata']['name']}: {error.message}"
+            for error in jsonschema.Draft202012Validator(spec).iter_errors(route["spec"])]
+
+
 def is_builtin(thing):
     group = thing["apiVersion"].rpartition("/")[0]
     return "." not in group or (group.endswith(".k8s.io") and group != "gateway.networking.k8s.io")
@@ -106,6 +119,9 @@ class Validation:
         found, others = [], []
         for text, name in self.seen.items():
             each = json.loads(text)
+            if (each["apiVersion"], each["kind"]) == ("stunner.l7mp.io/v1", "UDPRoute"):
+                found += stunner_wrong(each)
+                continue
             if not is_builtin(each):
                 others.append(each)
                 continue

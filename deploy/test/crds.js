@@ -8,6 +8,9 @@ import { writeFileSync } from "node:fs";
 
 const MODULES = {
   "cert-manager.io/v1 Certificate": "@kubernetes-models/cert-manager/cert-manager.io/v1",
+  "keda.sh/v1alpha1 ScaledObject": "@kubernetes-models/keda/keda.sh/v1alpha1",
+  "monitoring.coreos.com/v1 PrometheusRule": "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1",
+  "monitoring.coreos.com/v1 ServiceMonitor": "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1",
   "gateway.networking.k8s.io/v1 HTTPRoute": "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1",
 };
 

@@ -87,12 +87,57 @@ component.
 {{- .Values.redis.password.existingSecret | default (and .Values.generateSecrets .Values.redis.bundled.enabled | ternary (include "voiceping.generatedSecret" .) "") }}
 {{- end }}
 
+{{- define "voiceping.turnSecret" -}}
+{{- .Values.turn.existingSecret | default (and .Values.generateSecrets (gt (len .Values.turn.urls) 0) | ternary (include "voiceping.generatedSecret" .) "") }}
+{{- end }}
+
+{{/* A YAML list of the addresses that a TURN server has to reach. */}}
+{{- define "voiceping.relayPeers" -}}
+{{- $peers := .Values.coturn.peers }}
+{{- range $instance := .Values.mediaNode.instances }}
+{{- $peers = concat $peers $instance.addresses }}
+{{- end }}
+{{- toYaml ($peers | uniq) }}
+{{- end }}
+
 {{- define "voiceping.redisUrls" -}}
 {{- if .Values.redis.bundled.enabled -}}
 redis://{{ include "voiceping.fullname" . }}-redis:6379
 {{- else -}}
 {{ join "," .Values.redis.urls }}
 {{- end }}
+{{- end }}
+
+{{- define "voiceping.gatewayScheme" -}}
+{{ empty .Values.gateway.tls.existingSecret | ternary "http" "https" }}
+{{- end }}
+
+{{- define "voiceping.sessionSecret" -}}
+{{- .Values.tokens.session.existingSecret | default (and .Values.generateSecrets (not (include "voiceping.tokenSecret" .)) | ternary (include "voiceping.generatedSecret" .) "") }}
+{{- end }}
+
+{{/* A pod's own address in front of a port, and any address. */}}
+{{- define "voiceping.podAddress" -}}
+{{ .Values.ipv6 | ternary "[$(POD_IP)]" "$(POD_IP)" }}
+{{- end }}
+
+{{- define "voiceping.anyAddress" -}}
+{{ .Values.ipv6 | ternary "[::]" "0.0.0.0" }}
+{{- end }}
+
+{{/* Both families, if clients are told of one address of IPv6. */}}
+{{- define "voiceping.mediaAddress" -}}
+{{- $any := include "voiceping.anyAddress" . }}
+{{- range $instance := .Values.mediaNode.instances }}
+{{- range $instance.addresses }}
+{{- if contains ":" . }}{{ $any = "[::]" }}{{ end }}
+{{- end }}
+{{- end }}
+{{- $any }}
+{{- end }}
+
+{{- define "voiceping.tcpPort" -}}
+{{- if .Values.mediaNode.tcp.enabled }}{{ .Values.mediaNode.tcp.port | default .Values.mediaNode.port | int }}{{ end }}
 {{- end }}
 
 {{/* The last UDP port of a media node. */}}

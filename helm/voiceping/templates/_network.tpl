@@ -1,7 +1,21 @@
 {{/* Rules that the NetworkPolicies share. */}}
 
-{{/* To names and to Redis. */}}
+{{/* Machines ask pods for their health from an address that every network plugin lets through. */}}
+{{- define "voiceping.ingressOfMetrics" -}}
+- ports: [{port: admin, protocol: TCP}]
+  {{- with .Values.networkPolicy.metricsFrom }}
+  from: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{/* To names, to Redis and to the collector. */}}
 {{- define "voiceping.egressToState" -}}
+{{- with .Values.telemetry.otlp.endpoint }}
+- ports: [{port: {{ regexFind ":[0-9]+/?$" . | trimAll ":/" | default "4317" }}, protocol: TCP}]
+  {{- with $.Values.networkPolicy.otlpTo }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
 - ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- if .Values.redis.bundled.enabled }}
 - ports: [{port: 6379, protocol: TCP}]

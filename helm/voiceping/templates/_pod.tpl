@@ -54,6 +54,31 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
+{{/* What a process tells of itself: on the admin port, and to a collector. */}}
+{{- define "voiceping.telemetryEnv" -}}
+{{- $telemetry := .root.Values.telemetry -}}
+{{- $attributes := merge (dict) $telemetry.otlp.resourceAttributes (dict "k8s.namespace.name" "$(POD_NAMESPACE)" "k8s.pod.name" "$(POD_NAME)") -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- {name: VOICEPING_ADMIN_LISTEN, value: "{{ include "voiceping.podAddress" .root }}:{{ $telemetry.adminPort }}"}
+{{- with $telemetry.otlp.endpoint }}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
+- {name: OTEL_EXPORTER_OTLP_PROTOCOL, value: grpc}
+- {name: OTEL_TRACES_SAMPLER, value: {{ $telemetry.otlp.sampler | quote }}}
+- {name: OTEL_TRACES_SAMPLER_ARG, value: {{ $telemetry.otlp.samplerArgument | quote }}}
+{{- $pairs := list }}
+{{- range $key := keys $attributes | sortAlpha }}
+{{- $pairs = append $pairs (printf "%s=%s" $key (get $attributes $key)) }}
+{{- end }}
+- {name: OTEL_RESOURCE_ATTRIBUTES, value: {{ join "," $pairs | quote }}}
+{{- with $telemetry.otlp.headers.existingSecret }}
+{{ include "voiceping.fromSecret" (dict "name" "OTEL_EXPORTER_OTLP_HEADERS" "secret" . "key" $telemetry.otlp.headers.key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "voiceping.volumeMounts" -}}
 {{- if include "voiceping.tlsSecret" . }}
 - {name: grpc-tls, mountPath: /etc/voiceping/grpc, readOnly: true}
@@ -112,31 +137,6 @@ topologySpreadConstraints:
       matchLabels: {{- include "voiceping.selectorLabels" (dict "root" $.root "component" $.component) | nindent 8 }}
 {{- end }}
 {{- end }}
-{{- end }}
-
-{{/* A HorizontalPodAutoscaler. Takes a dict with root, role (its values), component and target (a Deployment's name). */}}
-{{- define "voiceping.autoscaler" -}}
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata:
-  name: {{ .target }}
-  namespace: {{ .root.Release.Namespace }}
-  labels: {{- include "voiceping.labels" . | nindent 4 }}
-spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: {{ .target }}}
-  minReplicas: {{ .role.autoscaling.minReplicas }}
-  maxReplicas: {{ .role.autoscaling.maxReplicas }}
-  metrics:
-    {{- with .role.autoscaling.cpuUtilization }}
-    - type: Resource
-      resource: {name: cpu, target: {type: Utilization, averageUtilization: {{ . }}}}
-    {{- end }}
-    {{- with .role.autoscaling.metrics }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  {{- with .role.autoscaling.behavior }}
-  behavior: {{- toYaml . | nindent 4 }}
-  {{- end }}
 {{- end }}
 
 {{/* A PodDisruptionBudget. Takes a dict with root, role (its values) and component. */}}

@@ -10,6 +10,7 @@ The pod template of a media node. Takes a dict with root, name and instance: bot
 metadata:
   labels:
     {{- include "voiceping.podLabels" $of | nindent 4 }}
+    voiceping/metrics: "true"
     {{- with .name }}
     voiceping/instance: {{ . | quote }}
     {{- end }}
@@ -40,15 +41,17 @@ spec:
       args: [media-node]
       env:
         {{- include "voiceping.env" $root | nindent 8 }}
+        {{- include "voiceping.telemetryEnv" $of | nindent 8 }}
         # Also what gateways and other media nodes are told: the machine's address with hostNetwork, else the pod's.
-        - {name: VOICEPING_GRPC_LISTEN, value: "$(POD_IP):{{ $root.Values.grpc.port }}"}
-        - {name: VOICEPING_MEDIA_LISTEN, value: "0.0.0.0:{{ $media.port }}"}
+        - {name: VOICEPING_GRPC_LISTEN, value: "{{ include "voiceping.podAddress" $root }}:{{ $root.Values.grpc.port }}"}
+        - {name: VOICEPING_MEDIA_LISTEN, value: "{{ include "voiceping.mediaAddress" $root }}:{{ $media.port }}"}
+        - {name: VOICEPING_MEDIA_TCP_PORT, value: {{ include "voiceping.tcpPort" $root | default "off" | quote }}}
         - {name: VOICEPING_MEDIA_WORKERS, value: {{ $media.workers | quote }}}
         {{- if .instance }}
         - {name: VOICEPING_MEDIA_ANNOUNCE, value: {{ join "," .instance.addresses | quote }}}
         {{- else }}
         - name: VOICEPING_MEDIA_ANNOUNCE
-          valueFrom: {fieldRef: {fieldPath: status.hostIP}}
+          valueFrom: {fieldRef: {fieldPath: {{ ternary "status.podIP" "status.hostIP" (eq $media.announce "pod") }}}}
         {{- end }}
         - {name: VOICEPING_CAPACITY, value: {{ $media.capacity | int | quote }}}
         - {name: VOICEPING_GATEWAY_GRACE, value: {{ $media.gatewayGrace | quote }}}
@@ -58,22 +61,23 @@ spec:
         {{- end }}
       ports:
         - {name: grpc, containerPort: {{ $root.Values.grpc.port }}, protocol: TCP}
+        - {name: admin, containerPort: {{ $root.Values.telemetry.adminPort }}, protocol: TCP}
+        {{- with include "voiceping.tcpPort" $root }}
+        - {name: media-tcp, containerPort: {{ . }}, protocol: TCP{{ if eq $media.exposure "hostPort" }}, hostPort: {{ . }}{{ end }}}
+        {{- end }}
         {{- range $worker := until (int $media.workers) }}
         {{- $port := add $media.port $worker }}
         - {name: media-{{ $worker }}, containerPort: {{ $port }}, protocol: UDP{{ if eq $media.exposure "hostPort" }}, hostPort: {{ $port }}{{ end }}}
         {{- end }}
-      {{- /* Kubernetes cannot ask for grpc.health.v1 over TLS. */ -}}
-      {{- $probe := printf "grpc: {port: %d}" (int $root.Values.grpc.port) }}
-      {{- if include "voiceping.tlsSecret" $root }}
-      {{- $probe = "tcpSocket: {port: grpc}" }}
-      {{- end }}
+      # On the admin port, because Kubernetes cannot ask for grpc.health.v1 over TLS.
       livenessProbe:
-        {{ $probe }}
+        httpGet: {path: /livez, port: admin}
         periodSeconds: 10
         timeoutSeconds: 3
         failureThreshold: 3
+      # Ready means: not draining, and in the registry.
       readinessProbe:
-        {{ $probe }}
+        httpGet: {path: /readyz, port: admin}
         periodSeconds: 5
         timeoutSeconds: 3
         failureThreshold: 2
