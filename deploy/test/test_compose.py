@@ -3,11 +3,15 @@
 import ipaddress
 import json
 import os
+import pathlib
 import re
 import subprocess
 import unittest
 
+import yaml
+
 from chart import REPOSITORY, TOOLS, known_variables, seconds
+from watch import PROMTOOL, dashboards, flat
 
 BIN = TOOLS / "python" / "bin"
 
@@ -46,10 +50,13 @@ class Compose(unittest.TestCase):
             self.assertEqual(service["networks"]["default"]["ipv4_address"], address)
             self.assertEqual(variables["VOICEPING_MEDIA_ANNOUNCE"], "192.0.2.7")
             wanted = [int(port) + worker for worker in range(int(variables["VOICEPING_MEDIA_WORKERS"]))]
-            self.assertEqual([each["target"] for each in service["ports"]], wanted)
+            ports = {each["protocol"]: [] for each in service["ports"]}
             for each in service["ports"]:
-                self.assertEqual((each["published"], each["protocol"]), (str(each["target"]), "udp"))
+                self.assertEqual(each["published"], str(each["target"]))
                 self.assertEqual(each["host_ip"], "192.0.2.7")
+                ports[each["protocol"]].append(each["target"])
+            # Over TCP all workers are behind one port, of the first one's number.
+            self.assertEqual(ports, {"udp": wanted, "tcp": wanted[:1]})
             published += wanted
         self.assertEqual(len(published), len(set(published)))
 
@@ -59,7 +66,7 @@ class Compose(unittest.TestCase):
         self.assertTrue(given_out.subnet_of(subnet))
         self.assertNotIn(subnet.broadcast_address, given_out, "Podman gives it to a container")
         for name, service in services().items():
-            fixed = (service["networks"]["default"] or {}).get("ipv4_address")
+            fixed = (service.get("networks", {}).get("default") or {}).get("ipv4_address")
             self.assertFalse(fixed and ipaddress.ip_address(fixed) in given_out, name)
 
     def test_nothing_is_reachable_from_elsewhere_while_the_secrets_are_known_to_everybody(self):
@@ -70,7 +77,8 @@ class Compose(unittest.TestCase):
     def test_every_variable_is_one_that_the_code_reads(self):
         for name, service in services().items():
             if name != "proxy":
-                self.assertLessEqual(set(service.get("environment", {})), known_variables(), name)
+                ours = {each for each in service.get("environment", {}) if each.startswith("VOICEPING_")}
+                self.assertLessEqual(ours, known_variables(), name)
 
     def test_a_container_is_given_more_time_than_its_drain_takes(self):
         for service in services().values():
@@ -91,6 +99,75 @@ class Compose(unittest.TestCase):
             done = run(BIN / "caddy", "validate", "--adapter", "caddyfile", "--config", path, VOICEPING_HOST=host)
             self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(run(BIN / "caddy", "fmt", path).stdout, (REPOSITORY / path).read_text())
+
+
+    def test_clients_are_told_of_the_turn_server_that_is_there(self):
+        for host in ["127.0.0.1", "192.0.2.7"]:
+            all_of_them = services(VOICEPING_HOST=host) if host != "127.0.0.1" else services()
+            urls = all_of_them["gateway"]["environment"]["VOICEPING_TURN_URLS"].split(",")
+            conf = dict(line.partition("=")[::2] for line in CONF.read_text().splitlines() if not line.startswith("#"))
+            self.assertEqual(urls, [f"turn:{host}:{conf['listening-port']}?transport={each}" for each in ("udp", "tcp")])
+            coturn = dict(each.partition("=")[::2] for each in all_of_them["coturn"]["command"])
+            for flag in ("--listening-ip", "--relay-ip", "--allowed-peer-ip"):
+                self.assertEqual(coturn[flag], host)
+            for name in ("media-node-a", "media-node-b"):
+                self.assertEqual(all_of_them[name]["environment"]["VOICEPING_MEDIA_ANNOUNCE"], host)
+            secret = all_of_them["gateway"]["environment"]["VOICEPING_TURN_SECRET"]
+            self.assertEqual(coturn["--static-auth-secret"], secret)
+
+
+CONF = REPOSITORY / "deploy" / "compose" / "turnserver.conf"
+
+
+class Watching(unittest.TestCase):
+    """What watches the cluster finds it, and what it finds has the names that the alerts and the dashboards go by."""
+
+    def read(self, name):
+        return yaml.safe_load((REPOSITORY / "deploy" / "compose" / name).read_text())
+
+    def test_prometheus_understands_its_file(self):
+        done = run(PROMTOOL, "check", "config", "--syntax-only", "deploy/compose/prometheus.yaml")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        mounted = {each["target"] for each in services()["prometheus"]["configs"]}
+        self.assertLessEqual(set(self.read("prometheus.yaml")["rule_files"]), mounted)
+
+    def test_prometheus_asks_every_process(self):
+        asked = {}
+        for job in self.read("prometheus.yaml")["scrape_configs"]:
+            labels = {each["target_label"]: each["replacement"] for each in job["relabel_configs"]}
+            self.assertEqual(labels["job"], "voiceping")
+            for found in job["dns_sd_configs"]:
+                for name in found["names"]:
+                    asked[name] = (labels["role"], found["port"])
+        wanted = {}
+        for name, service in services().items():
+            listen = service.get("environment", {}).get("VOICEPING_ADMIN_LISTEN")
+            if listen:
+                wanted[name] = (service["command"][0], int(listen.rpartition(":")[2]))
+        self.assertEqual(asked, wanted)
+
+    def test_grafana_has_the_dashboards_and_what_they_ask(self):
+        service = services()["grafana"]
+        folder = self.read("grafana/dashboards.yaml")["providers"][0]["options"]["path"]
+        mounted = {each["target"]: pathlib.Path(each["source"]) for each in service["volumes"]}
+        home = pathlib.Path(service["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+        self.assertEqual(str(home.parent), folder)
+        self.assertTrue((mounted[folder] / home.name).is_file())
+        sources = self.read("grafana/datasources.yaml")["datasources"]
+        for source in sources:
+            self.assertIn(source["url"].split("/")[2].partition(":")[0], services())
+        types = {target["datasource"]["type"] for board in dashboards().values() for panel in flat(board["panels"])
+                 for target in panel.get("targets", [])}
+        self.assertEqual(types, {source["type"] for source in sources})
+
+    def test_the_collector_has_what_its_pipelines_name(self):
+        config = self.read("otel-collector.yaml")
+        for name, pipeline in config["service"]["pipelines"].items():
+            for kind, named in pipeline.items():
+                self.assertLessEqual(set(named), config[kind].keys(), name)
+        listening = config["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"].rpartition(":")[2]
+        told = services()["gateway"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
+        self.assertEqual(told, f"http://otel-collector:{listening}")
 
 
 class Image(unittest.TestCase):
