@@ -14,6 +14,7 @@ use tower::{Service, ServiceExt};
 
 use crate::config::Security;
 use crate::secret::{HEADER, same};
+use crate::watch::called;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -65,7 +66,10 @@ impl Dialer {
             endpoint = endpoint.tls_config(tls).context("the TLS files are no good")?;
         }
         let (channel, security) = (endpoint.connect_lazy(), self.security.clone());
-        Ok(BoxCloneSyncService::new(tower::service_fn(move |request| call(channel.clone(), security.clone(), request))))
+        Ok(BoxCloneSyncService::new(tower::service_fn(move |request| {
+            let (channel, security) = (channel.clone(), security.clone());
+            called(request, |request| call(channel, security, request))
+        })))
     }
 }
 

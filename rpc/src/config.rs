@@ -46,8 +46,11 @@ impl RpcConfig {
     pub fn security(&self) -> anyhow::Result<Security> {
         let tls = match (&self.grpc_tls_cert, &self.grpc_tls_key, &self.grpc_tls_ca) {
             (Some(cert), Some(key), Some(ca)) => Some(Arc::new(Tls {
-                identity: Identity::from_pem(read("--grpc-tls-cert", cert)?, read("--grpc-tls-key", key)?),
-                ca: Certificate::from_pem(read("--grpc-tls-ca", ca)?),
+                identity: Identity::from_pem(
+                    certificate("--grpc-tls-cert", cert, "grpc")?,
+                    read("--grpc-tls-key", key)?,
+                ),
+                ca: Certificate::from_pem(certificate("--grpc-tls-ca", ca, "grpc_ca")?),
                 name: self.grpc_tls_name.clone(),
             })),
             _ => None,
@@ -71,6 +74,12 @@ impl RpcConfig {
         }
         Ok(Security { tls, secret })
     }
+}
+
+fn certificate(flag: &str, path: &Path, purpose: &'static str) -> anyhow::Result<Vec<u8>> {
+    let pem = read(flag, path)?;
+    voiceping_signals::certificate::in_use(purpose, &pem);
+    Ok(pem)
 }
 
 fn read(flag: &str, path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -8,7 +8,9 @@ mod client;
 mod config;
 mod secret;
 mod server;
+mod watch;
 
 pub use client::{Dialer, RpcChannel, RpcError, is_refused};
 pub use config::{RpcConfig, Security};
 pub use server::Server;
+pub use watch::{Watched, declared as metrics, in_process};

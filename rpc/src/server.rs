@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::mem;
 use std::net::TcpListener;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
@@ -19,6 +20,7 @@ use tower::Service;
 use crate::client::{KEEPALIVE, KEEPALIVE_TIMEOUT};
 use crate::config::Security;
 use crate::secret::HEADER;
+use crate::watch::answered;
 
 /// How long calls may go on after the end was asked for.
 const LAST_CALLS: Duration = Duration::from_secs(3);
@@ -109,14 +111,29 @@ impl<S: NamedService> NamedService for Authenticated<S> {
     const NAME: &'static str = S::NAME;
 }
 
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<S> Authenticated<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    fn answer(&mut self, request: Request<Body>) -> Answer {
+        // The one that was polled is the one that is ready.
+        let next = self.inner.clone();
+        let mut ready = mem::replace(&mut self.inner, next);
+        Box::pin(answered(request, move |request| ready.call(request)))
+    }
+}
+
 impl<S> Service<Request<Body>> for Authenticated<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -125,7 +142,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Some(secret) = &self.security.secret else {
             // The caller has shown a certificate of the cluster's authority.
-            return Box::pin(self.inner.call(request));
+            return self.answer(request);
         };
         let answer = request.headers().get(HEADER).and_then(|sent| secret.check(request.uri().path(), sent));
         let Some(answer) = answer else {
@@ -133,7 +150,7 @@ where
             let status = Status::unauthenticated("the caller has not proven to know the cluster's secret");
             return Box::pin(async move { Ok(status.into_http()) });
         };
-        let response = self.inner.call(request);
+        let response = self.answer(request);
         Box::pin(async move {
             let mut response = response.await?;
             response.headers_mut().insert(HEADER, answer);

@@ -22,7 +22,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use voiceping_signals::{Metric, trace};
+use voiceping_signals::{Metric, certificate, trace};
 
 use export::Providers;
 pub use log::{LogArgs, LogFormat};
@@ -47,7 +47,7 @@ pub struct Args {
 
 /// The metrics of every process.
 pub fn metrics() -> Vec<Metric> {
-    [process::declared(), role::declared(), deliver::declared()].concat()
+    [process::declared(), role::declared(), deliver::declared(), certificate::declared()].concat()
 }
 
 /// How long the last spans, logs and metrics may take to be delivered.
@@ -94,6 +94,7 @@ impl Telemetry {
         };
         if providers.meter.is_some() {
             process::observe();
+            certificate::observe();
             deliver::observe(providers.ways.clone(), log.dropped());
         }
         Ok(Self { providers, admin, log })

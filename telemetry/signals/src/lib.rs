@@ -5,6 +5,7 @@
 //! once for each process, before anything here is used. Until then, and where nobody has switched it on, every call here
 //! does next to nothing.
 
+pub mod certificate;
 pub mod metric;
 pub mod trace;
 
