@@ -10,7 +10,8 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use voiceping_state::{ChannelId, Event, Floor, State, StateError, Subscription};
+use voiceping_signals::{span, trace};
+use voiceping_state::{ChannelId, Event, Floor, FloorChanged, State, StateError, Subscription};
 
 use crate::floors;
 use crate::hub::{Applied, Change};
@@ -116,15 +117,15 @@ pub(crate) async fn serve(
 
 async fn take(gateway: &Shared, event: Event) {
     match event {
-        Event::Floor(changed) => floor_changed(
-            gateway,
-            &Change {
-                channel: &changed.channel,
-                floor: &changed.floor,
-                cause: Some(changed.cause),
-                previous: changed.previous.as_ref(),
-            },
-        ),
+        Event::Floor(changed) => {
+            let FloorChanged { channel, floor, cause, previous, trace } = &changed;
+            let change = Change { channel, floor, cause: Some(*cause), previous: previous.as_ref() };
+            // Of the press that has caused it, here or at another gateway.
+            let span = trace::continued(trace.as_deref(), || {
+                span!("push speaker-changed", kind = "consumer", "voiceping.channel" = channel.as_str())
+            });
+            span.in_scope(|| floor_changed(gateway, &change));
+        }
         Event::Member(changed) => gateway.hub.member_changed(&changed),
         Event::Resync => {
             tracing::warn!("events of the shared state were lost; reading snapshots");

@@ -70,6 +70,11 @@ impl Connections {
         self.lock().by_id.len()
     }
 
+    /// Those without one, whose client may come back.
+    pub(crate) fn parked(&self) -> usize {
+        self.lock().parking.count()
+    }
+
     pub(crate) fn set_resumable(&self, connection: &ConnectionId) {
         if let Some(known) = self.lock().by_id.get_mut(connection) {
             known.client.resumable = true;

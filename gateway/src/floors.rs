@@ -39,6 +39,9 @@ pub(crate) struct Floors {
 /// A gate that is refused for once may have come too late; it is not given up before the next try.
 const REFUSALS: u32 = 1;
 
+/// A talk begins within this time, or its floor counts as one without media.
+const SILENT: Duration = Duration::from_secs(1);
+
 type Key = (ChannelId, ConnectionId);
 
 /// Something to do for a floor, besides renewing it with all others.
@@ -135,6 +138,17 @@ impl Floors {
     /// Is a floor of the connection still to be given back?
     pub(crate) fn is_ending(&self, channel: &ChannelId, owner: &Owner) -> bool {
         self.lock().get(&key(channel, owner)).is_some_and(Held::is_ending)
+    }
+
+    /// How many floors are held, or are being given back.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// How many are held for over a second without a packet that is known of.
+    pub(crate) fn without_media(&self, now: Instant) -> usize {
+        let is_waiting = |held: &&Held| held.is_without_media() && now.duration_since(held.since) > SILENT;
+        self.lock().values().filter(is_waiting).count()
     }
 
     /// Does the connection hold any floor?

@@ -21,6 +21,10 @@ use crate::view;
 use fan_out::FanOut;
 use leases::Leases;
 
+/// The types of what is pushed.
+const SPEAKER_CHANGED: &str = "speaker-changed";
+const CHANNEL_STATE: &str = "channel-state";
+
 /// The channels with local members.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -146,6 +150,11 @@ impl Hub {
         idle
     }
 
+    /// How many channels have members here, or joins in progress.
+    pub(crate) fn channels(&self) -> usize {
+        self.lock().channel_by_id.len()
+    }
+
     /// All channels that the subscription watches.
     pub(crate) fn watched(&self) -> Vec<ChannelId> {
         let inner = self.lock();
@@ -208,7 +217,7 @@ impl Hub {
         if known_epoch.is_some_and(|epoch| change.floor.epoch < epoch) {
             return if channel.is_corrected_by(change, leases) {
                 let text = channel.correct(change.channel, leases);
-                self.push(fan_out, channel, change.channel, text, None, |_| true);
+                self.push(fan_out, channel, change.channel, (SPEAKER_CHANGED, text), None, |_| true);
                 Applied::Corrected
             } else {
                 Applied::Nothing
@@ -226,7 +235,7 @@ impl Hub {
             return Applied::First;
         }
         let text = view::speaker_changed(change.channel, change.floor, change.cause);
-        self.push(fan_out, channel, change.channel, text, untold(change), |_| true);
+        self.push(fan_out, channel, change.channel, (SPEAKER_CHANGED, text), untold(change), |_| true);
         Applied::Changed
     }
 
@@ -239,7 +248,8 @@ impl Hub {
             if let Some(known) = &channel.known {
                 let text = view::member_changed(change, &known.floor);
                 let is_news = |member: &Member| change.roster.version > member.roster_version;
-                self.push(fan_out, channel, &change.channel, text, Some(&change.member.connection), is_news);
+                let news = (CHANNEL_STATE, text);
+                self.push(fan_out, channel, &change.channel, news, Some(&change.member.connection), is_news);
             }
         }
     }

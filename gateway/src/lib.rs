@@ -21,6 +21,7 @@ mod http;
 mod hub;
 mod media;
 mod message;
+mod metrics;
 mod moving;
 mod nodes;
 mod request;
@@ -28,6 +29,7 @@ mod session;
 mod shared;
 mod socket;
 mod state;
+mod status;
 mod view;
 
 use std::fmt;
@@ -46,7 +48,9 @@ use voiceping_state::{ChannelId, FloorRules, State, Store};
 pub use auth::{AuthConfig, Claims, Keys, MIN_SECRET_BYTES, Role, SecretConfig, random_secret};
 pub use config::{ChannelAccess, Config};
 pub use media::{CallError, MediaClient, MediaService, media_client};
+pub use metrics::declared as metrics;
 pub use nodes::Dial;
+pub use status::Status;
 
 use bus::{Watch, Watcher};
 use floors::Floors;
@@ -127,6 +131,11 @@ impl Gateway {
         Ok(Self { listener, local_addr, shared, watches, idle })
     }
 
+    /// To ask it how it is, also while it runs.
+    pub fn status(&self) -> Status {
+        Status(Arc::clone(&self.shared))
+    }
+
     /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -140,6 +149,7 @@ impl Gateway {
         // The parts end last: sockets that end need them.
         let end = CancellationToken::new();
         let mut parts = JoinSet::new();
+        metrics::observe(&gateway);
         let subscription = gateway.store.subscribe();
         let (shared, token) = (Arc::clone(&gateway), end.clone());
         parts.spawn(async move { bus::serve(&shared, subscription, watches, idle, token).await });

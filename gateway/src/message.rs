@@ -3,6 +3,8 @@
 //! Everything read here is hostile input. Used by the socket, which reads frames in order, and by the requests, which
 //! take their fields out of [`Data`] and answer through [`Reply`]. Never decides what a client may do.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::extract::ws::Utf8Bytes;
 use serde_json::{Map, Value, json};
 
@@ -211,11 +213,17 @@ pub(crate) struct Reply {
     kind: Kind,
     id: Option<String>,
     outbox: Outbox,
+    denied: AtomicBool,
 }
 
 impl Reply {
     pub(crate) fn new(kind: Kind, id: Option<String>, outbox: Outbox) -> Self {
-        Self { kind, id, outbox }
+        Self { kind, id, outbox, denied: AtomicBool::new(false) }
+    }
+
+    /// Was the request denied, as a press can be?
+    pub(crate) fn was_denied(&self) -> bool {
+        self.denied.load(Ordering::Relaxed)
     }
 
     /// Success. Without an id it stays unsaid: an existing client would take it for a push.
@@ -232,6 +240,7 @@ impl Reply {
 
     /// A denied press. One existing client looks at `error`, another at `data.denied`; both are always there.
     pub(crate) fn denied(&self, error: &str, code: &'static str, data: Value) {
+        self.denied.store(true, Ordering::Relaxed);
         let mut message = json!({"type": "ptt-denied", "error": error, "code": code, "data": data});
         add_id(&mut message, self.id.as_deref());
         self.outbox.send(text(&message));

@@ -19,25 +19,55 @@ mod ptt_start;
 mod ptt_stop;
 mod session;
 
+use tokio::time::Instant;
+use tracing::{Instrument, Span};
+use voiceping_signals::{span, trace};
+
 use crate::error::Refusal;
 use crate::message::{Data, Kind, Reply, Request, refuse};
+use crate::metrics;
 use crate::session::Session;
 
 /// Handles one text frame.
 pub(crate) async fn handle(session: &mut Session, text: &str) {
+    let began = Instant::now();
     let request = Request::parse(text);
     if !session.allows_message() {
         let id = request.as_ref().map_or_else(|error| error.id.as_deref(), |request| request.id.as_deref());
+        metrics::message(
+            request.as_ref().map_or("unknown", |request| request.kind.as_str()),
+            "rate-limited",
+            began.elapsed(),
+        );
         return refuse(session.outbox(), id, &Refusal::RateLimited);
     }
     match request {
         Ok(Request { kind, id, data }) => {
             let reply = Reply::new(kind, id, session.outbox().clone());
-            if let Err(refusal) = apply(session, kind, &data, &reply).await {
-                reply.refused(&refusal);
-            }
+            let span = trace_of(kind);
+            let outcome = match apply(session, kind, &data, &reply).instrument(span.clone()).await {
+                Ok(()) if reply.was_denied() => "denied",
+                Ok(()) => "ok",
+                Err(refusal) => {
+                    reply.refused(&refusal);
+                    trace::failed(&span);
+                    refusal.code()
+                }
+            };
+            metrics::message(kind.as_str(), outcome, began.elapsed());
         }
-        Err(error) => refuse(session.outbox(), error.id.as_deref(), &error.refusal),
+        Err(error) => {
+            metrics::message("unknown", error.refusal.code(), began.elapsed());
+            refuse(session.outbox(), error.id.as_deref(), &error.refusal);
+        }
+    }
+}
+
+/// A press is a trace, and so is its end.
+fn trace_of(kind: Kind) -> Span {
+    match kind {
+        Kind::PttStart | Kind::PttStop => trace::begin(span!(kind.as_str(), kind = "server")),
+        _ => Span::none(),
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
 
 pub(crate) use outbox::{Close, Outbox};
 
+use crate::metrics;
 use crate::request;
 use crate::session::Session;
 
@@ -61,6 +62,7 @@ pub(crate) async fn serve(socket: WebSocket, session: Session, mut queue: mpsc::
         read(&mut stream, session, &outbox, &alive),
         write(&mut sink, &mut queue, &outbox, &alive, ping_interval),
     );
+    metrics::closed(why);
     // Both halves have ended. Where we said why, the client is given the time to answer: a connection that is closed with
     // data unread is reset, and the client might never see the close code.
     if why.frame().is_some() {

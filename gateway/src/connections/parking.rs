@@ -27,6 +27,10 @@ impl Parking {
         self.session_by_id.remove(connection).map(|(_, session)| session)
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.session_by_id.len()
+    }
+
     fn park(&mut self, session: Session, until: Instant) {
         let connection = session.connection().clone();
         self.leaving.push_back((until, connection.clone()));

@@ -63,6 +63,11 @@ impl Held {
         matches!(self.task, Task::Release(..))
     }
 
+    /// Is no packet of it known?
+    pub(super) fn is_without_media(&self) -> bool {
+        self.epoch.is_some() && matches!(self.task, Task::Judge(_))
+    }
+
     /// Is this the node of its gate?
     pub(super) fn is_on(&self, node: &NodeHandle) -> bool {
         self.gate.as_ref().is_some_and(|gate| gate.node.is(node))

@@ -10,6 +10,7 @@ use voiceping_state::{ChannelId, Floor, FloorCause, Owner, State, StateError, Ta
 use super::Opening;
 use super::held::{Gate, Held, Task};
 use crate::gate::{self, Closing};
+use crate::metrics;
 use crate::nodes::NodeHandle;
 use crate::shared::Shared;
 use crate::state::within;
@@ -91,15 +92,20 @@ pub(super) async fn renew(gateway: &Shared, channel: &ChannelId, owner: &Owner, 
     let Some(place) = gateway.floors.place_of(channel, owner) else { return true };
     let asked = Instant::now();
     match within(gateway.store.renew_floor(channel, owner, epoch, &place)).await {
-        Ok(true) => match gateway.floors.renewed(channel, owner, epoch, asked) {
-            Some(opening) => keep_open(gateway, channel, owner, epoch, &opening).await,
-            None => true,
-        },
+        Ok(true) => {
+            metrics::renewed("renewed");
+            match gateway.floors.renewed(channel, owner, epoch, asked) {
+                Some(opening) => keep_open(gateway, channel, owner, epoch, &opening).await,
+                None => true,
+            }
+        }
         Ok(false) => {
+            metrics::renewed("lost");
             not_ours(gateway, channel, owner, epoch).await;
             true
         }
         Err(error) => {
+            metrics::renewed("failed");
             tracing::warn!(%channel, %error, "a floor was not renewed");
             false
         }
@@ -211,6 +217,9 @@ pub(super) async fn give_back(gateway: &Shared, channel: &ChannelId, held: &Held
     match within(gateway.store.release_floor(channel, owner, held.epoch, cause)).await {
         Ok((floor, freed)) => {
             gateway.floors.remove(channel, owner, held.epoch);
+            if freed {
+                metrics::talked(held.since.elapsed());
+            }
             if freed && cause != FloorCause::Released {
                 tracing::info!(%channel, cause = cause.as_str(), "a floor was taken from its holder");
             }

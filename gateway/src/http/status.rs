@@ -8,10 +8,9 @@ use axum::http::StatusCode;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use voiceping_proto::media::v1::GetNodeRequest;
-use voiceping_state::Nodes;
 
 use crate::shared::Shared;
-use crate::state::within;
+use crate::status::Status;
 
 pub(super) async fn health(State(gateway): State<Arc<Shared>>) -> Json<Value> {
     let nodes = gateway.nodes.all();
@@ -31,15 +30,8 @@ pub(super) async fn live() -> &'static str {
 }
 
 pub(super) async fn ready(State(gateway): State<Arc<Shared>>) -> (StatusCode, &'static str) {
-    if gateway.draining.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if !gateway.keys.are_there() {
-        (StatusCode::SERVICE_UNAVAILABLE, "no keys")
-    } else if !gateway.nodes.any_ready() {
-        (StatusCode::SERVICE_UNAVAILABLE, "no media node")
-    } else if within(gateway.store.nodes()).await.is_err() {
-        (StatusCode::SERVICE_UNAVAILABLE, "no shared state")
-    } else {
-        (StatusCode::OK, "ready")
+    match Status(gateway).ready().await {
+        Ok(()) => (StatusCode::OK, "ready"),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
     }
 }

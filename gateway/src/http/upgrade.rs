@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::retry_after;
 use crate::auth::{Identity, SUBPROTOCOL, TokenError, find_token};
 use crate::message::push;
+use crate::metrics;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::socket::{self, Outbox};
@@ -27,6 +28,18 @@ enum Refused {
     TooMany(Duration),
     Unavailable,
     NoUpgrade(WebSocketUpgradeRejection),
+}
+
+impl Refused {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "unauthorized",
+            Self::Origin => "forbidden",
+            Self::TooMany(_) => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::NoUpgrade(_) => "invalid",
+        }
+    }
 }
 
 impl IntoResponse for Refused {
@@ -56,12 +69,20 @@ pub(super) async fn upgrade(
 ) -> Response {
     let (identity, room) = match Box::pin(admit(&gateway, address, &uri, &headers)).await {
         Ok(admitted) => admitted,
-        Err(refused) => return refused.into_response(),
+        Err(refused) => {
+            metrics::handshake(refused.as_str());
+            return refused.into_response();
+        }
     };
     let upgrade = match upgrade {
         Ok(upgrade) => socket::limit(upgrade).protocols([SUBPROTOCOL]),
-        Err(rejection) => return Refused::NoUpgrade(rejection).into_response(),
+        Err(rejection) => {
+            let refused = Refused::NoUpgrade(rejection);
+            metrics::handshake(refused.as_str());
+            return refused.into_response();
+        }
     };
+    metrics::handshake("accepted");
     upgrade.on_upgrade(move |socket| {
         let (outbox, queue) = Outbox::new();
         outbox.send(channel_list(&identity));

@@ -11,10 +11,12 @@
 use std::collections::{HashMap, VecDeque};
 
 use axum::extract::ws::Utf8Bytes;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use voiceping_state::{ChannelId, ConnectionId};
 
 use super::{Channel, Hub, Member};
+use crate::metrics;
 use crate::socket::Outbox;
 
 /// Sockets that are pushed to in one turn. Their writes take some three hundred microseconds.
@@ -34,6 +36,8 @@ pub(super) struct FanOut {
 
 #[derive(Debug)]
 struct Push {
+    kind: &'static str,
+    since: Instant,
     text: Utf8Bytes,
     to: Vec<Outbox>,
 }
@@ -51,19 +55,26 @@ impl Hub {
         fan_out: &mut FanOut,
         channel: &Channel,
         id: &ChannelId,
-        text: Utf8Bytes,
+        (kind, text): (&'static str, Utf8Bytes),
         except: Option<&ConnectionId>,
         is_news: impl Fn(&Member) -> bool,
     ) {
+        let since = Instant::now();
         let members = channel.member_by_connection.iter();
         let told = members.filter(|(connection, member)| Some(*connection) != except && is_news(member));
         let told = told.map(|(_, member)| &member.outbox);
         if channel.member_by_connection.len() <= PORTION && !fan_out.is_behind(id) {
+            let mut count = 0;
             for outbox in told {
                 outbox.send(text.clone());
+                count += 1;
             }
+            metrics::pushed(kind, count);
+            metrics::pushed_to_all(kind, since.elapsed());
         } else {
-            fan_out.add(id, text, told.cloned().collect());
+            let to: Vec<_> = told.cloned().collect();
+            metrics::pushed(kind, to.len());
+            fan_out.add(id, Push { kind, since, text, to });
             self.pushed.notify_one();
         }
     }
@@ -116,16 +127,16 @@ impl FanOut {
         self.pushes_by_channel.contains_key(channel)
     }
 
-    fn add(&mut self, channel: &ChannelId, text: Utf8Bytes, to: Vec<Outbox>) {
-        if to.is_empty() {
+    fn add(&mut self, channel: &ChannelId, push: Push) {
+        if push.to.is_empty() {
             return;
         }
-        self.waiting += to.len();
+        self.waiting += push.to.len();
         let pushes = self.pushes_by_channel.entry(channel.clone()).or_insert_with(|| {
             self.turns.push_back(channel.clone());
             VecDeque::new()
         });
-        pushes.push_back(Push { text, to });
+        pushes.push_back(push);
     }
 
     /// Sends one portion, of the channel whose turn it is. `false`: nothing is left.
@@ -139,7 +150,9 @@ impl FanOut {
                 self.waiting -= 1;
             }
         }
-        while pushes.pop_front_if(|push| push.to.is_empty()).is_some() {}
+        while let Some(sent) = pushes.pop_front_if(|push| push.to.is_empty()) {
+            metrics::pushed_to_all(sent.kind, sent.since.elapsed());
+        }
         if pushes.is_empty() {
             self.pushes_by_channel.remove(&channel);
         } else {

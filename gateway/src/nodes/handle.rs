@@ -172,6 +172,17 @@ impl NodeHandle {
         self.drain_deadline.get().copied()
     }
 
+    /// How it is, as a label. `None`: it is lost.
+    pub(crate) fn state(&self) -> Option<&'static str> {
+        match *self.standing.borrow() {
+            Standing::Lost(_) => None,
+            _ if self.is_draining() => Some("draining"),
+            Standing::Joining => Some("joining"),
+            Standing::Ready => Some("ready"),
+            Standing::Away => Some("away"),
+        }
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.drain_deadline().is_some()
     }

@@ -14,6 +14,7 @@ use crate::error::Refusal;
 use crate::floors::{self, Ended};
 use crate::gate;
 use crate::message::{Data, Reply};
+use crate::metrics;
 use crate::session::Session;
 use crate::state::within;
 use crate::view;
@@ -31,6 +32,17 @@ enum Denied {
     Failed(Refusal),
 }
 
+impl Denied {
+    /// As a label.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Busy(Floor { holder: Some(_), .. }) => "busy",
+            Self::Busy(Floor { holder: None, .. }) => "floor-lost",
+            Self::Failed(refusal) => refusal.code(),
+        }
+    }
+}
+
 impl From<StateError> for Denied {
     fn from(error: StateError) -> Self {
         Self::Failed(error.into())
@@ -43,6 +55,7 @@ impl PttStart {
     }
 
     pub(super) async fn apply(self, session: &mut Session, reply: &Reply) -> Result<(), Refusal> {
+        let began = Instant::now();
         let channel = session.member_of(&self.channel)?;
         if session.outbox().is_closed() {
             // Its socket is about to end, and the floor would with it.
@@ -50,6 +63,7 @@ impl PttStart {
         }
         let pressed = press(session, &channel).await;
         session.gateway().hub.catch_up(&channel, session.outbox());
+        metrics::pressed(pressed.as_ref().map_or_else(Denied::outcome, |_| "granted"), began.elapsed());
         match pressed {
             Ok(floor) => reply.success(json!({"success": true, "state": view::channel_state(&channel, &floor)})),
             Err(denied) => deny(reply, &channel, denied),

@@ -69,6 +69,23 @@ impl Close {
         Some(CloseFrame { code, reason: reason.into() })
     }
 
+    /// As a label.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::TooSlow => "too_slow",
+            Self::Dead => "dead",
+            Self::TooBig => "too_big",
+            Self::Binary => "binary",
+            Self::Protocol => "protocol",
+            Self::Expired => "expired",
+            Self::Drain => "drain",
+            Self::Left => "left",
+            Self::MediaMoved => "media_moved",
+            Self::Superseded => "superseded",
+        }
+    }
+
     /// May the queue still be written before the frame?
     pub(crate) fn is_orderly(self) -> bool {
         !matches!(self, Self::Gone | Self::Dead | Self::Left | Self::TooSlow)

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::FutureExt;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind, from_redis_value};
 use tokio::time::{Instant, timeout};
 use voiceping_signals::{span, trace};
@@ -118,7 +119,8 @@ impl Link {
         if let Some(known) = self.lock().known()? {
             return Ok(known);
         }
-        let dialed = self.dialer.dial(None).await;
+        // In a box: what it takes to connect would be in the type of everything that asks the state.
+        let dialed = self.dialer.dial(None).boxed().await;
         let mut state = self.lock();
         match dialed {
             Ok(connection) => {
