@@ -36,7 +36,7 @@ test-client: prepare-build client/node_modules/.package-lock.json ## Types and t
 .PHONY: test-browser
 test-browser: prepare-test page e2e/node_modules/.package-lock.json ## Real browsers against one process, then a cluster
 	cargo build --locked
-	cd e2e && export VOICEPING_BIN=$(TARGET)/debug/voiceping CHROMIUM="$(CHROMIUM)" && npm test && npm run test:cluster
+	cd e2e && export VOICEPING_BIN=$(TARGET)/debug/voiceping CHROMIUM="$(CHROMIUM)" && npm test && npm run test:cluster && npm run test:reach
 
 .PHONY: test-deploy
 test-deploy: prepare-test-deploy ## Chart, Compose file, image, alerts and dashboards; real processes as the chart starts them

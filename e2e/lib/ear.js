@@ -99,7 +99,22 @@ export function installEar() {
     watching = () => ((on = false), loop);
   }
 
+  /** The way that each connection's packets take: the protocol, and the server's address. */
+  async function ways() {
+    const found = [];
+    for (const connection of connections) {
+      const reports = [...(await connection.getStats()).values()];
+      const byId = new Map(reports.map((report) => [report.id, report]));
+      for (const { type, selectedCandidatePairId } of reports) {
+        const pair = type === "transport" && byId.get(selectedCandidatePairId);
+        if (pair) found.push(byId.get(pair.remoteCandidateId));
+      }
+    }
+    return found.map(({ protocol, address }) => ({ protocol, address }));
+  }
+
   window.ear = {
+    ways,
     peak,
     watch,
     watched: () => watching(),

@@ -24,9 +24,9 @@ const FLAGS = [
 export const SILENCE = -90;
 
 /** Starts a browser whose microphone plays a tone; it is closed with the test. */
-export async function openBrowser(t, { tone = 440, flags = [] } = {}) {
+export async function openBrowser(t, { tone = 440, flags = [], executablePath } = {}) {
   const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+    executablePath: executablePath || process.env.CHROMIUM || "/usr/bin/chromium",
     args: [...FLAGS, `--use-file-for-fake-audio-capture=${toneFile(tone)}`, ...flags],
   });
   t.after(() => browser.close());
@@ -50,8 +50,8 @@ export class Person {
   }
 
   /** Opens a browser and the page in it; `gateways` are given to the page as an operator would. */
-  static async open(t, server, name, { tone = 440, context = {}, path = "/", flags, gateways = [] } = {}) {
-    const browser = await openBrowser(t, { tone, flags });
+  static async open(t, server, name, { tone = 440, context = {}, path = "/", flags, gateways = [], executablePath } = {}) {
+    const browser = await openBrowser(t, { tone, flags, executablePath });
     const page = await (await browser.newContext(context)).newPage();
     const person = new Person(page, name, tone);
     await page.addInitScript(installEar);
