@@ -100,7 +100,7 @@ impl AllInOne {
                 std::net::Ipv6Addr::LOCALHOST.into()
             });
         }
-        format!("http://{address}")
+        format!("{}://{address}", if self.gateway.is_tls() { "https" } else { "http" })
     }
 
     /// Serves until `shutdown`, then ends in order: clients and their talks first, the media under them last.

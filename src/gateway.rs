@@ -48,8 +48,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let Args { gateway, redis, floor, auth, dev_sign_in, rpc, telemetry } = args;
     serve::run(&telemetry, "voiceping-gateway", async |shutdown, _telemetry| {
-        let keys = Keys::from_config(&auth)?
-            .context("--jwt-secret, --jwt-secret-file or --jwks is missing: all gateways of a cluster must verify tokens alike")?;
+        let keys = Keys::from_config(&auth)?.context(
+            "--jwt-secret, --jwt-secret-file or --jwks is missing: all gateways of a cluster must verify tokens alike",
+        )?;
         ensure!(
             keys.can_sign_tickets(),
             "--session-secret is missing: without a secret for tokens, sessions need one that all gateways share"
@@ -59,7 +60,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let redis = Redis::new(&redis.config()?, floor.rules(), floor.limits())?;
         let dependencies = Dependencies { store: Store::Redis(redis), rules: floor.rules(), dial, keys, dev_sign_in };
         let gateway = Gateway::bind(gateway, dependencies).context("the gateway cannot start")?;
-        tracing::info!("VoicePing is at http://{}", gateway.local_addr());
+        let scheme = if gateway.is_tls() { "https" } else { "http" };
+        tracing::info!("VoicePing is at {scheme}://{}", gateway.local_addr());
         gateway.run(shutdown).await
     })
 }

@@ -22,7 +22,6 @@ use anyhow::{Context, ensure};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::{Map, Value};
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use voiceping_state::{ChannelId, UserId};
 
@@ -184,28 +183,15 @@ impl Keys {
         }
     }
 
-    /// Follows files and the provider until the gateway ends.
+    /// Follows the provider until the gateway ends.
     pub(crate) async fn keep(&self, end: CancellationToken) {
-        let provider = async {
-            if let Some(provider) = &self.0.provider {
-                provider.ask(|keys| self.0.set_public(keys), end.clone()).await;
-            }
-        };
-        let files = async {
-            let mut turn = interval(files::LOOK_AGAIN);
-            turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    () = end.cancelled() => return,
-                    _ = turn.tick() => self.look_at_files(),
-                }
-            }
-        };
-        tokio::join!(provider, files);
+        if let Some(provider) = &self.0.provider {
+            provider.ask(|keys| self.0.set_public(keys), end).await;
+        }
     }
 
-    /// Small files, on a local file system: not worth a thread of their own.
-    fn look_at_files(&self) {
+    /// Takes in the files that have changed.
+    pub(crate) fn look_at_files(&self) {
         if let Some(secrets) = self.0.secret_file.as_ref().and_then(|file| file.changed(secrets_of)) {
             *self.0.secrets.write().expect("nothing panics under the lock") = Arc::new(Secrets::new(&secrets));
         }

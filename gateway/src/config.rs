@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::http::{OriginConfig, ProxyConfig, TlsConfig};
+use crate::turn::TurnConfig;
+
 /// Settings of a gateway.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Gateway")]
@@ -71,6 +74,22 @@ pub struct Config {
     /// Time that a shutdown may take; whoever talks may finish within most of it
     #[arg(long, env = "VOICEPING_DRAIN_DEADLINE", value_name = "TIME", default_value = "10s", value_parser = positive)]
     pub drain_deadline: Duration,
+
+    /// The port's TLS.
+    #[command(flatten)]
+    pub tls: TlsConfig,
+
+    /// The proxies'.
+    #[command(flatten)]
+    pub proxy: ProxyConfig,
+
+    /// The pages'.
+    #[command(flatten)]
+    pub pages: OriginConfig,
+
+    /// The TURN servers'.
+    #[command(flatten)]
+    pub turn: TurnConfig,
 }
 
 /// What a token without a list of channels may join.

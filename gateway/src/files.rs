@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use secrecy::SecretSlice;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 /// How often files are looked at again.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -92,6 +94,18 @@ fn read<'a>(paths: impl Iterator<Item = &'a Path>) -> anyhow::Result<Vec<Vec<u8>
             Ok(content)
         })
         .collect()
+}
+
+/// Looks at files again and again until the gateway ends.
+pub(crate) async fn follow(end: CancellationToken, look: impl Fn()) {
+    let mut turn = interval(LOOK_AGAIN);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            _ = turn.tick() => look(),
+        }
+    }
 }
 
 /// The secrets of a file: one on each line, the newest first.

@@ -3,11 +3,16 @@
 //! Built once by [`crate::Gateway`]. Never logs an address with its query: it may carry a token.
 
 mod attempts;
+mod client_address;
 mod dev;
+mod guesses;
+mod guests;
 mod listen;
+mod origin;
 mod page;
 mod serve;
 mod status;
+mod tls;
 mod upgrade;
 
 use std::sync::Arc;
@@ -21,8 +26,13 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::shared::Shared;
 pub(crate) use attempts::{Attempts, per_second};
+pub use client_address::{ProxyConfig, ProxyHeader};
+pub(crate) use guests::Guests;
 pub(crate) use listen::listen;
+pub use origin::OriginConfig;
 pub(crate) use serve::serve;
+pub(crate) use tls::Tls;
+pub use tls::TlsConfig;
 
 /// The page loads nothing from elsewhere, and nobody frames it. Worklets may come from a blob.
 const CONTENT_SECURITY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; \

@@ -30,6 +30,7 @@ mod shared;
 mod socket;
 mod state;
 mod status;
+mod turn;
 mod view;
 
 use std::fmt;
@@ -47,16 +48,20 @@ use voiceping_state::{ChannelId, FloorRules, State, Store};
 
 pub use auth::{AuthConfig, Claims, Keys, MIN_SECRET_BYTES, Role, SecretConfig, random_secret};
 pub use config::{ChannelAccess, Config};
+pub use http::{OriginConfig, ProxyConfig, ProxyHeader, TlsConfig};
 pub use media::{CallError, MediaClient, MediaService, media_client};
 pub use metrics::declared as metrics;
 pub use nodes::Dial;
 pub use status::Status;
+pub use turn::TurnConfig;
 
 use bus::{Watch, Watcher};
 use floors::Floors;
+use http::Tls;
 use hub::Hub;
 use nodes::Nodes;
 use shared::Shared;
+use turn::Turn;
 
 /// How long the first client may have to wait for a provider's keys.
 const KEYS_PATIENCE: Duration = Duration::from_secs(5);
@@ -108,16 +113,20 @@ impl Gateway {
         let local_addr = listener.local_addr().context("the port cannot be read back")?;
         let access =
             config.channel_access.unwrap_or(if dev_sign_in { ChannelAccess::Open } else { ChannelAccess::Listed });
+        let (turn, tls) = (Turn::from_config(&config.turn)?, Tls::from_config(&config.tls)?);
         let (hub, idle) = Hub::new();
         let (watcher, watches) = Watcher::new();
         let shared = Arc::new(Shared {
             id: format!("gw-{:016x}", rand::random::<u64>()),
             open: access == ChannelAccess::Open,
             nodes: Nodes::new(dial, config.region.clone()),
+            turn,
             floors: Floors::new(rules, config.silence_limit),
             connections: Default::default(),
             room: Arc::new(Semaphore::new(config.max_sockets)),
             attempts: http::Attempts::new(config.connect_rate, config.connect_burst),
+            guests: http::Guests::default(),
+            tls,
             started: Instant::now(),
             draining: CancellationToken::new(),
             config,
@@ -129,6 +138,11 @@ impl Gateway {
             tasks: TaskTracker::new(),
         });
         Ok(Self { listener, local_addr, shared, watches, idle })
+    }
+
+    /// Does its port speak TLS?
+    pub fn is_tls(&self) -> bool {
+        self.shared.tls.is_some()
     }
 
     /// To ask it how it is, also while it runs.
@@ -153,9 +167,9 @@ impl Gateway {
         let subscription = gateway.store.subscribe();
         let (shared, token) = (Arc::clone(&gateway), end.clone());
         parts.spawn(async move { bus::serve(&shared, subscription, watches, idle, token).await });
-        let (keys, token) = (gateway.keys.clone(), end.clone());
+        let (shared, token) = (Arc::clone(&gateway), end.clone());
         parts.spawn(async move {
-            keys.keep(token).await;
+            tokio::join!(shared.keys.keep(token.clone()), files::follow(token, || shared.look_at_files()));
             Ok(())
         });
         let (hub, token) = (Arc::clone(&gateway.hub), end.clone());
@@ -180,7 +194,7 @@ impl Gateway {
         let serve = async {
             // Whoever has neither keys nor a node says so to its clients.
             let _ = timeout(KEYS_PATIENCE, async { tokio::join!(gateway.keys.asked(), gateway.nodes.room()) }).await;
-            http::serve(listener, router, &gateway.tasks, shutdown.clone()).await;
+            http::serve(listener, router, &gateway, shutdown.clone()).await;
         };
         let outcome = tokio::select! {
             () = serve => Ok(()),

@@ -1,6 +1,7 @@
-//! How often one address may try to connect.
+//! How often one address may try to connect, and one user.
 //!
-//! Asked before a token is looked at. Forgets addresses that have been quiet.
+//! The address is asked for before a token is looked at, the user when it has been verified: a crowd behind one address has
+//! the address's rate, and one user's client that connects over and over costs only its own. Forgets who has been quiet.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -10,13 +11,22 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
+use voiceping_state::UserId;
+
+use super::guesses::Guesses;
 
 /// Time between two times of forgetting. In between, each new address costs some tens of bytes.
 const FORGET_EVERY: Duration = Duration::from_secs(30);
 
-/// The attempts of all addresses.
+/// Sockets of one user: some clients open one for each channel, all at once.
+const USER_RATE: u32 = 10;
+const USER_BURST: u32 = 200;
+
+/// The attempts of all addresses and users.
 pub(crate) struct Attempts {
     by_address: DefaultKeyedRateLimiter<IpAddr>,
+    by_user: DefaultKeyedRateLimiter<UserId>,
+    guesses: Guesses,
     clock: DefaultClock,
 }
 
@@ -28,7 +38,22 @@ pub(crate) fn per_second(rate: u32, burst: u32) -> Quota {
 
 impl Attempts {
     pub(crate) fn new(rate: u32, burst: u32) -> Self {
-        Self { by_address: RateLimiter::keyed(per_second(rate, burst)), clock: DefaultClock::default() }
+        Self {
+            by_address: RateLimiter::keyed(per_second(rate, burst)),
+            by_user: RateLimiter::keyed(per_second(USER_RATE, USER_BURST)),
+            guesses: Guesses::default(),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// The tokens that were wrong.
+    pub(super) fn guesses(&self) -> &Guesses {
+        &self.guesses
+    }
+
+    /// Counts a socket of a user; one too many is told how long to wait.
+    pub(super) fn check_user(&self, user: &UserId) -> Result<(), Duration> {
+        self.by_user.check_key(user).map_err(|too_early| too_early.wait_time_from(self.clock.now()))
     }
 
     /// Counts an attempt; one too many is told how long to wait.
@@ -45,6 +70,9 @@ impl Attempts {
                 _ = turn.tick() => {
                     self.by_address.retain_recent();
                     self.by_address.shrink_to_fit();
+                    self.by_user.retain_recent();
+                    self.by_user.shrink_to_fit();
+                    self.guesses.forget();
                 }
             }
         }
@@ -58,7 +86,7 @@ impl std::fmt::Debug for Attempts {
 }
 
 /// In IPv6 one customer has a whole /64.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
         v4 => v4,

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::guesses::Guesser;
 use super::retry_after;
 use crate::auth::{Identity, SUBPROTOCOL, TokenError, find_token};
 use crate::message::push;
@@ -25,6 +26,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Why a handshake is refused.
 enum Refused {
     Token(TokenError),
+    Origin,
     TooMany(Duration),
     Unavailable,
     NoUpgrade(WebSocketUpgradeRejection),
@@ -46,6 +48,7 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
             Self::Token(error) => (StatusCode::UNAUTHORIZED, error.to_string()).into_response(),
+            Self::Origin => (StatusCode::FORBIDDEN, "Origin not allowed").into_response(),
             Self::TooMany(wait) => {
                 let response = (StatusCode::TOO_MANY_REQUESTS, "Too many connection attempts").into_response();
                 // In whole seconds, and never too early.
@@ -103,13 +106,27 @@ async fn admit(
         return Err(Refused::Unavailable);
     }
     gateway.attempts.check(address.ip()).map_err(Refused::TooMany)?;
+    if !gateway.config.pages.allows(headers) {
+        return Err(Refused::Origin);
+    }
     let token = find_token(uri, headers).ok_or(Refused::Token(TokenError::Missing))?;
-    let identity = gateway.keys.verify(&token).await.map_err(Refused::Token)?;
+    let identity = verified(gateway, address, &token).await?;
+    gateway.attempts.check_user(&identity.user).map_err(Refused::TooMany)?;
     let room = Arc::clone(&gateway.room).try_acquire_owned().map_err(|_| {
         tracing::warn!("a socket was refused: this gateway has as many as it may");
         Refused::Unavailable
     })?;
     Ok((identity, room))
+}
+
+async fn verified(gateway: &Shared, address: SocketAddr, token: &str) -> Result<Identity, Refused> {
+    let (guesser, guesses) = (Guesser::of(address.ip(), token), gateway.attempts.guesses());
+    guesses.check(guesser).map_err(Refused::TooMany)?;
+    let verified = gateway.keys.verify(token).await;
+    verified.map_err(|error| {
+        guesses.wrong(guesser);
+        Refused::Token(error)
+    })
 }
 
 /// The first push: what the token allows.

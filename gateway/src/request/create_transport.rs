@@ -39,7 +39,8 @@ impl CreateTransport {
         };
         let transport = node.call(|mut node| async move { node.create_transport(request).await }).await?;
         session.transports().add(&transport.transport_id, self.direction, &node, Some(&channel));
-        reply.success(json::transport(transport));
+        let ice_servers = session.gateway().turn.as_ref().map(|turn| turn.ice_servers(&session.owner().user));
+        reply.success(json::transport(transport, ice_servers));
         session.begin_late_entry(&channel, self.direction);
         Ok(())
     }

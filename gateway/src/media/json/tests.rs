@@ -122,12 +122,15 @@ fn a_transport_is_written_as_mediasoup_does() {
         protocol: protocol.into(),
         port: 40_000,
     };
-    let json = transport(CreateTransportResponse {
-        transport_id: "t1".into(),
-        ice_parameters: Some(IceParameters { username_fragment: "u".into(), password: "p".into() }),
-        ice_candidates: vec![candidate("udp"), candidate("tcp")],
-        dtls_fingerprints: vec![DtlsFingerprint { algorithm: "sha-256".into(), value: "AA".into() }],
-    });
+    let json = transport(
+        CreateTransportResponse {
+            transport_id: "t1".into(),
+            ice_parameters: Some(IceParameters { username_fragment: "u".into(), password: "p".into() }),
+            ice_candidates: vec![candidate("udp"), candidate("tcp")],
+            dtls_fingerprints: vec![DtlsFingerprint { algorithm: "sha-256".into(), value: "AA".into() }],
+        },
+        None,
+    );
     let udp = json!({"foundation": "1", "priority": 7, "ip": "192.0.2.1", "address": "192.0.2.1", "protocol": "udp",
                      "port": 40_000, "type": "host"});
     let mut tcp = udp.clone();

@@ -30,7 +30,7 @@ pub(crate) fn router_rtp_capabilities() -> Value {
 }
 
 /// The answer to `create-transport`.
-pub(crate) fn transport(transport: CreateTransportResponse) -> Value {
+pub(crate) fn transport(transport: CreateTransportResponse, ice_servers: Option<Value>) -> Value {
     let candidates = transport.ice_candidates.into_iter().map(|candidate| {
         let mut json = json!({
             "foundation": candidate.foundation,
@@ -51,12 +51,16 @@ pub(crate) fn transport(transport: CreateTransportResponse) -> Value {
         .into_iter()
         .map(|fingerprint| json!({"algorithm": fingerprint.algorithm, "value": fingerprint.value}));
     let ice = transport.ice_parameters.unwrap_or_default();
-    json!({
+    let mut answer = json!({
         "id": transport.transport_id,
         "iceParameters": {"usernameFragment": ice.username_fragment, "password": ice.password, "iceLite": true},
         "iceCandidates": candidates.collect::<Vec<_>>(),
         "dtlsParameters": {"role": "auto", "fingerprints": fingerprints.collect::<Vec<_>>()},
-    })
+    });
+    if let Some(ice_servers) = ice_servers {
+        answer["iceServers"] = ice_servers;
+    }
+    answer
 }
 
 /// What will arrive at a consuming client.
