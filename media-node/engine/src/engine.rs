@@ -22,6 +22,7 @@ pub use control::{
 pub use floor::{FloorActivity, GateChange, GateClosed, GateEvent, NewHolder};
 
 use crate::channel::{Channel, ChannelKey, ConsumerKey, Producer, ProducerKey, RelaySlot, TransportKey};
+use crate::counters::Counters;
 use crate::dtls::Identity;
 use crate::id::{ChannelId, ConnectionId, ConsumerId, GatewayId, ProducerId, RelayId, TransportId};
 use crate::relay::{FIRST_BYTE, Incoming, Outgoing};
@@ -177,6 +178,7 @@ pub struct Engine {
     incoming_by_session: HashMap<u32, Incoming>,
     timers: Timers,
     events: VecDeque<Event>,
+    counters: Counters,
     /// Channels with packets since the last reports, and producers likewise; empty when nobody talks.
     active_channels: Vec<ChannelKey>,
     active_producers: Vec<ProducerKey>,
@@ -219,6 +221,7 @@ impl Engine {
             incoming_by_session: HashMap::new(),
             timers: Timers::default(),
             events: VecDeque::new(),
+            counters: Counters::default(),
             active_channels: Vec::new(),
             active_producers: Vec::new(),
             report_round: 0,
@@ -232,14 +235,31 @@ impl Engine {
     /// A datagram came. Demultiplexed by its first byte (RFC 7983 section 7, which leaves 192 to 255 free); what comes from a
     /// client and is not STUN must come from an address that has passed a check, what comes from a node must be sealed.
     pub fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
+        let counters = &mut self.counters;
+        counters.bytes_received += datagram.len() as u64;
         match datagram {
-            [0..=3, ..] => self.handle_stun(now, path, datagram, out),
-            [20..=63, ..] => self.handle_dtls(now, path, datagram, out),
+            [0..=3, ..] => {
+                counters.stun += 1;
+                self.handle_stun(now, path, datagram, out);
+            }
+            [20..=63, ..] => {
+                counters.dtls += 1;
+                self.handle_dtls(now, path, datagram, out);
+            }
             // RFC 5761 section 4: payload types 64 to 95 with the marker bit are RTCP packet types
-            [128..=191, 192..=223, ..] => self.handle_rtcp(now, path, datagram, out),
-            [128..=191, ..] => self.handle_rtp(now, path, datagram, out),
-            [FIRST_BYTE, ..] => self.handle_relay_datagram(now, datagram, out),
-            _ => {}
+            [128..=191, 192..=223, ..] => {
+                counters.rtcp += 1;
+                self.handle_rtcp(now, path, datagram, out);
+            }
+            [128..=191, ..] => {
+                counters.rtp += 1;
+                self.handle_rtp(now, path, datagram, out);
+            }
+            [FIRST_BYTE, ..] => {
+                counters.relay += 1;
+                self.handle_relay_datagram(now, datagram, out);
+            }
+            _ => counters.other += 1,
         }
     }
 
@@ -275,6 +295,11 @@ impl Engine {
             producers: self.producers.len(),
             consumers: self.consumer_by_id.len(),
         }
+    }
+
+    /// What it has seen since it was made.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     fn emit(&mut self, gateway: &GatewayId, event: GatewayEvent) {

@@ -11,6 +11,7 @@
 //! another node is opened once for all listeners of this node.
 
 pub mod channel;
+pub mod counters;
 pub mod dtls;
 mod engine;
 pub mod floor_output;
@@ -24,6 +25,7 @@ pub mod stun;
 mod timers;
 pub mod transport;
 
+pub use counters::Counters;
 pub use dtls::{Fingerprint, Identity, Role};
 pub use engine::{
     Adopted, ClosedReason, Config, ConsumerParameters, Engine, Error, Event, FloorActivity, GateChange, GateClosed,

@@ -320,6 +320,7 @@ impl Engine {
     }
 
     pub(super) fn close(&mut self, now: Instant, key: TransportKey, out: &mut impl Outbound) {
+        self.counters.closed_requested += u64::from(self.transports.contains_key(key));
         if let Some(mut transport) = self.remove_transport(now, key)
             && let (Some(association), Some(path)) = (&mut transport.association, transport.selected)
         {
@@ -337,6 +338,7 @@ impl Engine {
             self.remove_consumer(now, channel, consumer);
         }
         let transport = self.transports.remove(key)?;
+        self.counters.connected_now -= u64::from(transport.srtp.is_some());
         self.transport_by_id.remove(&transport.id);
         for ice in std::iter::once(&transport.ice).chain(&transport.ice_before) {
             self.transport_by_ufrag.remove(&ice.ufrag);

@@ -19,17 +19,29 @@ const ROLLOVER_CHECK: u16 = 1 << 12;
 
 impl Engine {
     pub(super) fn handle_rtp(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
-        let Some(header) = rtp::Packet::parse(datagram) else { return };
+        let Some(header) = rtp::Packet::parse(datagram) else {
+            self.counters.malformed += 1;
+            return;
+        };
         let known = self.transport_by_path.get(&path).copied();
-        let Some(transport_key) = known.or_else(|| self.transport_of_speaker(now, header.ssrc())) else { return };
+        let Some(transport_key) = known.or_else(|| self.transport_of_speaker(now, header.ssrc())) else {
+            self.counters.unknown_source += 1;
+            return;
+        };
         let transport = &mut self.transports[transport_key];
-        let Some(srtp) = &mut transport.srtp else { return };
+        let Some(srtp) = &mut transport.srtp else {
+            self.counters.unknown_stream += 1;
+            return;
+        };
         let known = transport.producer_by_ssrc.iter().find(|(ssrc, _)| *ssrc == header.ssrc());
         let key = match known {
             Some((_, key)) => *key,
             None => match find_by_mid(&self.producers, &transport.producers, &header) {
                 Some(key) => key,
-                None => return,
+                None => {
+                    self.counters.unknown_stream += 1;
+                    return;
+                }
             },
         };
         let producer = &mut self.producers[key];
@@ -39,9 +51,11 @@ impl Engine {
             && let Some(last) = producer.last_authentic
             && sequence_number.wrapping_sub(last).min(last.wrapping_sub(sequence_number)) < ROLLOVER_CHECK
         {
+            self.counters.gate_closed += 1;
             return;
         }
         if srtp.open_into(datagram, header.header_len(), &mut self.opened).is_none() {
+            self.counters.not_authentic += 1;
             return;
         }
         if producer.ssrc != Some(header.ssrc()) {
@@ -51,14 +65,21 @@ impl Engine {
         }
         producer.last_authentic = Some(sequence_number);
         if !open {
+            self.counters.gate_closed += 1;
             return;
         }
-        let Some(packet) = rtp::Packet::parse(&self.opened) else { return };
+        let Some(packet) = rtp::Packet::parse(&self.opened) else {
+            self.counters.malformed += 1;
+            return;
+        };
         if rtp::normalise(&packet, &producer.extension_ids, &mut self.normal_form).is_none() {
+            self.counters.malformed += 1;
             return;
         }
+        self.counters.admitted += 1;
         let missing = producer.reception.packet(now, sequence_number, packet.timestamp());
         if !missing.is_empty() && producer.nack {
+            self.counters.nacks_sent += missing.len() as u64;
             super::report::request(transport, header.ssrc(), missing, out);
         }
         let channel_key = producer.channel;
@@ -97,6 +118,8 @@ impl Engine {
         self.adopt_newer(now, key, epoch);
         if self.channels[key].epoch == epoch {
             self.fan_out(now, key, packet, out);
+        } else {
+            self.counters.stale_epoch += 1;
         }
     }
 
@@ -107,7 +130,10 @@ impl Engine {
             return;
         }
         let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len()) else { return };
-        let Some((output_index, packet)) = output.push(now, *epoch, packet) else { return };
+        let Some((output_index, packet)) = output.push(now, *epoch, packet) else {
+            self.counters.late += 1;
+            return;
+        };
         let holder = match floor {
             Floor::Held(holder) => Some(&holder.connection),
             _ => None,
@@ -128,6 +154,7 @@ impl Engine {
             }
             let Some(index) = consumer.index(output_index) else { continue };
             if seal_for(consumer, packet, header_len, index, srtp.sealer(), *path, out) {
+                self.counters.forwarded += 1;
                 consumer.packets = consumer.packets.wrapping_add(1);
                 consumer.octets = consumer.octets.wrapping_add((packet.len() - header_len) as u32);
             }
@@ -161,7 +188,9 @@ impl Engine {
             }
             let Some(packet) = output.cached(index.wrapping_add(offset)) else { continue };
             let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len()) else { continue };
-            seal_for(consumer, packet, header_len, index, srtp.sealer(), path, out);
+            if seal_for(consumer, packet, header_len, index, srtp.sealer(), path, out) {
+                self.counters.retransmitted += 1;
+            }
         }
     }
 

@@ -135,6 +135,8 @@ impl Engine {
             None => {}
             Some(Event::Connected(srtp)) => {
                 transport.srtp = Some(srtp);
+                self.counters.connected += 1;
+                self.counters.connected_now += 1;
                 let (gateway, connection, id) =
                     (transport.gateway.clone(), transport.connection.clone(), transport.id.clone());
                 self.emit(&gateway, GatewayEvent::TransportConnected(connection, id));
@@ -159,6 +161,13 @@ impl Engine {
 
     fn lose_transport(&mut self, now: Instant, key: TransportKey, reason: ClosedReason) {
         if let Some(transport) = self.remove_transport(now, key) {
+            let counters = &mut self.counters;
+            match reason {
+                ClosedReason::IceTimeout => counters.closed_ice_timeout += 1,
+                ClosedReason::DtlsFailed => counters.closed_dtls_failed += 1,
+                ClosedReason::FingerprintMismatch => counters.closed_fingerprint += 1,
+                ClosedReason::CloseNotify => counters.closed_close_notify += 1,
+            }
             let Transport { gateway, connection, id, .. } = transport;
             self.emit(&gateway, GatewayEvent::TransportClosed(connection, id, reason));
         }

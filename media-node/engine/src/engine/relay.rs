@@ -75,6 +75,7 @@ impl Engine {
             let Some(relay) = self.relays.get_mut(*slot) else { continue };
             let id = (channel.id.as_str(), channel.hash);
             if let Some((len, path)) = relay.seal(out.buffer(), id, channel.epoch, packet) {
+                self.counters.relayed_out += 1;
                 out.send(len, path);
             }
         }
@@ -89,7 +90,10 @@ impl Engine {
         if incoming.open(datagram, &mut plain).is_some()
             && let Some(relayed) = Relayed::parse(&plain)
         {
+            self.counters.relayed_in += 1;
             self.handle_packet_of_node(now, &relayed, out);
+        } else {
+            self.counters.not_authentic += 1;
         }
         self.relayed = plain;
     }
@@ -106,6 +110,7 @@ impl Engine {
         }
         let channel = &self.channels[key];
         if channel.epoch != epoch {
+            self.counters.stale_epoch += 1;
             return;
         }
         if channel.peers != 0 {

@@ -46,6 +46,7 @@ impl Engine {
                             return;
                         }
                         budget -= 1;
+                        self.counters.nacks_received += 1;
                         self.retransmit(key, nack.media_ssrc, sequence_number, out);
                     }
                 }
