@@ -31,6 +31,9 @@ pub enum Command {
 
     /// Load a deployment with members that talk, and say what they feel
     Loadtest(Box<voiceping_loadtest::Args>),
+
+    /// Draw reports of `voiceping loadtest --json` as SVG
+    Plot(voiceping_loadtest::plot::Args),
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Some(Command::MediaNode(args)) => media_node::run(*args),
         Some(Command::Token(args)) => token::run(args),
         Some(Command::Loadtest(args)) => voiceping_loadtest::run(*args),
+        Some(Command::Plot(args)) => voiceping_loadtest::plot::run(&args),
         None => all_in_one::run(cli.all_in_one),
     };
     match outcome {

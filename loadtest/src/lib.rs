@@ -18,6 +18,7 @@ mod limits;
 mod media;
 mod member;
 mod plan;
+pub mod plot;
 mod process;
 mod progress;
 mod report;

@@ -14,6 +14,9 @@ use crate::process::Samples;
 /// The percentiles of the report.
 const PERCENTILES: [(&str, f64); 4] = [("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("max", 100.0)];
 
+/// The steps of a distribution in JSON, in nines: 1 is 90 %, 2 is 99 %.
+pub(crate) const NINES_STEP: f64 = 0.1;
+
 /// A packet that this tool sends later than this makes its figures worth less.
 const LATE: Duration = Duration::from_millis(10);
 
@@ -61,6 +64,13 @@ pub(crate) struct Report {
 pub(crate) fn talks_at_once(figures: &Figures, talking: Duration) -> f64 {
     let spoken = figures.count(Count::Sent) as f64 * crate::traffic::FRAME.as_secs_f64();
     spoken / talking.as_secs_f64().max(f64::MIN_POSITIVE)
+}
+
+/// The value at each step of nines, as far as there are samples that tell them apart.
+fn nines(times: &hdrhistogram::Histogram<u64>) -> Vec<f64> {
+    let last = ((times.len() as f64).log10() / NINES_STEP) as u32;
+    let quantile = |step: u32| 1.0 - 10_f64.powf(-f64::from(step) * NINES_STEP);
+    (0..=last).map(|step| times.value_at_quantile(quantile(step)) as f64).collect()
 }
 
 /// A limit and what was measured.
@@ -194,6 +204,7 @@ impl Report {
                     let value = found.value_at_quantile(percentile / 100.0) as f64;
                     entry.insert(name.to_owned(), milliseconds(value).into());
                 }
+                entry.insert("nines".to_owned(), nines(found).into_iter().map(milliseconds).collect());
             }
             times.insert(time.name().to_owned(), entry.into());
         }
@@ -322,6 +333,9 @@ pub(crate) mod tests {
         assert_eq!(json["milliseconds"]["grant"]["count"], 100);
         let p95 = json["milliseconds"]["grant"]["p95"].as_f64().expect("a number");
         assert!((p95 - 95.0).abs() < 0.1, "{p95}");
+        let nines = json["milliseconds"]["grant"]["nines"].as_array().expect("a distribution");
+        assert_eq!(nines.len(), 21, "a hundred samples tell 99 % apart");
+        assert!((nines[10].as_f64().expect("a number") - 90.0).abs() < 0.1, "{nines:?}");
         assert_eq!(json["milliseconds"]["push"], json!({"count": 0}));
         assert_eq!(json["counts"]["lost"], 1);
         assert_eq!(json["errors"]["refused"], json!({"count": 1, "first": "no"}));
