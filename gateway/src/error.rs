@@ -43,6 +43,8 @@ pub(crate) enum Refusal {
     ProducerNotFound(String),
     #[error("Consumer {0} not found")]
     ConsumerNotFound(String),
+    #[error("Unauthorized: Invalid or expired token")]
+    Token,
     #[error("Too many messages")]
     RateLimited,
     #[error("The request does not fit the state of its transport")]
@@ -76,6 +78,7 @@ impl Refusal {
             Self::TransportLimit(_) => "transport-limit",
             Self::ProducerNotFound(_) => "producer-not-found",
             Self::ConsumerNotFound(_) => "consumer-not-found",
+            Self::Token => "token-invalid",
             Self::RateLimited => "rate-limited",
             Self::MediaConflict => "media-conflict",
             Self::MediaFull => "media-full",

@@ -46,10 +46,11 @@ pub(crate) enum Kind {
     CloseConsumer,
     PauseConsumer,
     Session,
+    RefreshToken,
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::JoinChannel,
         Self::LeaveChannel,
         Self::GetRouterCapabilities,
@@ -65,6 +66,7 @@ impl Kind {
         Self::CloseConsumer,
         Self::PauseConsumer,
         Self::Session,
+        Self::RefreshToken,
     ];
 
     /// The type on the wire.
@@ -86,6 +88,7 @@ impl Kind {
             Self::CloseConsumer => "close-consumer",
             Self::PauseConsumer => "pause-consumer",
             Self::Session => "session",
+            Self::RefreshToken => "refresh-token",
         }
     }
 

@@ -17,6 +17,7 @@ mod ping;
 mod produce;
 mod ptt_start;
 mod ptt_stop;
+mod refresh_token;
 mod session;
 
 use tokio::time::Instant;
@@ -90,5 +91,6 @@ async fn apply(session: &mut Session, kind: Kind, data: &Data, reply: &Reply) ->
         Kind::CloseConsumer => close_consumer::CloseConsumer::parse(data)?.apply(session, reply).await,
         Kind::PauseConsumer => pause_consumer::PauseConsumer::parse(data)?.apply(session, reply).await,
         Kind::Session => session::BeginSession::parse(data)?.apply(session, reply).await,
+        Kind::RefreshToken => refresh_token::RefreshToken::parse(data)?.apply(session, reply).await,
     }
 }

@@ -4,6 +4,7 @@
 //! dropped; dropping it starts the clean-up, whose steps do not depend on each other.
 
 pub(crate) mod cleanup;
+mod expiry;
 mod late;
 mod resume;
 pub(crate) mod ticket;
@@ -28,6 +29,7 @@ use crate::nodes::{NodeHandle, distinct};
 use crate::shared::Shared;
 use crate::socket::{Close, Outbox};
 use crate::view;
+use expiry::Expiry;
 use late::LateEntries;
 pub(crate) use transports::Transports;
 
@@ -46,6 +48,7 @@ pub(crate) struct Session {
     transports: Transports,
     late_entries: LateEntries,
     messages: DefaultDirectRateLimiter,
+    expiry: Expiry,
     /// It is a client of ours, which can come back: when it needs a new ticket.
     next_ticket: Option<Instant>,
     /// It goes on elsewhere, or may: nothing of it is cleaned up.
@@ -79,6 +82,7 @@ impl Session {
             transports: Transports::default(),
             late_entries: LateEntries::default(),
             messages,
+            expiry: Expiry::new(),
             next_ticket: None,
             forgotten: false,
             room: Some(room),

@@ -8,7 +8,6 @@ mod outbox;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgr
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 pub(crate) use outbox::{Close, Outbox};
 
@@ -43,9 +42,6 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Messages that are written with one flush.
 const BATCH: usize = 64;
-
-/// A token may be valid for longer than a timer can run; such a socket looks again once a month.
-const LONGEST_TIMER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Sets the limits of a handshake.
 pub(crate) fn limit(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
@@ -74,18 +70,11 @@ pub(crate) async fn serve(socket: WebSocket, session: Session, mut queue: mpsc::
 /// Takes the session with it: when this half ends, the session is parked or its clean-up begins.
 async fn read(stream: &mut SplitStream<WebSocket>, mut session: Session, outbox: &Outbox, alive: &AtomicBool) {
     let mut said_goodbye = false;
-    let mut expiry = pin!(sleep(session.identity().expires_in().min(LONGEST_TIMER)));
     loop {
         tokio::select! {
             biased;
             why = outbox.closed() => return session.end(why),
-            () = &mut expiry => {
-                let left = session.identity().expires_in();
-                if left.is_zero() {
-                    outbox.close(Close::Expired);
-                }
-                expiry.as_mut().reset(Instant::now() + left.min(LONGEST_TIMER));
-            }
+            () = sleep_until(session.next_look_at_token()) => session.look_at_token(),
             () = until(session.late_entries().next()) => session.send_late_entries(),
             () = until(session.next_ticket()) => session.send_ticket(),
             frame = stream.next() => match frame {

@@ -41,6 +41,8 @@ impl Session {
     pub(crate) fn set_resumable(&mut self) {
         self.gateway.connections.set_resumable(&self.owner.connection);
         self.next_ticket = Some(self.ticket_due());
+        // A token that is over soon was not worth a word before.
+        self.look_at_token_again();
     }
 
     /// When the next ticket is to be sent, if any.
@@ -181,7 +183,7 @@ impl Session {
     }
 
     /// The token of the new socket may allow less than that of the former one.
-    fn leave_what_is_not_allowed(&mut self) {
+    pub(super) fn leave_what_is_not_allowed(&mut self) {
         let allowed = |channel: &_| self.identity.may_join(channel, self.gateway.open);
         let lost: Vec<_> = self.joined.keys().filter(|channel| !allowed(channel)).cloned().collect();
         for channel in lost {
