@@ -49,10 +49,9 @@ chaos: prepare-test-rust ## A cluster that is broken at random for ten minutes (
 		cargo test --locked --test cluster -- --nocapture chaos::
 
 .PHONY: bench
-bench: prepare-test page e2e/node_modules/.package-lock.json ## Engine benchmarks, then latency in a browser
-	cargo bench --workspace --locked --bench '*'
+bench: prepare-test page e2e/node_modules/.package-lock.json ## Every figure of docs/performance.md (BENCH="load plots": parts)
 	cargo build --release --locked
-	cd e2e && VOICEPING_BIN=$(TARGET)/release/voiceping CHROMIUM="$(CHROMIUM)" npm run bench
+	VOICEPING_BIN=$(TARGET)/release/voiceping CHROMIUM="$(CHROMIUM)" node bench/run.js
 
 .PHONY: check
 check: ## All that the continuous integration runs
@@ -66,7 +65,7 @@ audit: ## Known vulnerabilities of the dependencies (needs the network)
 .PHONY: clean
 clean: ## Removes what was built
 	cargo clean
-	rm -rf client/node_modules client/*/node_modules client/web/dist e2e/node_modules e2e/out
+	rm -rf client/node_modules client/*/node_modules client/web/dist e2e/node_modules e2e/out bench/out
 
 .PHONY: prepare-build prepare-test-rust prepare-test-deploy prepare-test
 prepare-build:

@@ -1,0 +1,17 @@
+/** The benchmarks that are written in Rust. They print lines of a name, a number and its unit, which are passed on. */
+import { run } from "./machine.js";
+
+export const engine = () => cargo("voiceping-engine", "fan_out");
+export const sockets = () => cargo("voiceping-media-node", "sockets");
+
+async function cargo(crate, bench) {
+  const output = await run("cargo", ["bench", "--locked", "-p", crate, "--bench", bench]);
+  const line = /^ {2}(\S.*?) {2,}(-?[\d.]+.*)$/;
+  return output.split("\n").flatMap((text) => {
+    const found = line.exec(text);
+    if (!found) return [];
+    const [, name, rest] = found;
+    const [value, ...note] = rest.split(/ {2,}/);
+    return [{ name, value: value.trim(), note: note.join(" ") }];
+  });
+}
