@@ -17,7 +17,7 @@ import yaml
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "helm" / "voiceping"
 TOOLS = pathlib.Path(os.environ["DEPLOY_TOOLS"])
-HELMS = {"3": TOOLS / "helm3", "4": TOOLS / "helm4"}
+HELMS = {"3": TOOLS / "helm" / "3", "4": TOOLS / "helm" / "4"}
 
 # The oldest that the chart says it runs on, one in between, the newest.
 KUBERNETES = ["1.30", "1.33", "1.37"]
