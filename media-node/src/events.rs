@@ -24,6 +24,7 @@ use voiceping_proto::media::v1::node_event::{
 };
 
 use crate::clock::Clock;
+use crate::vitals::Vitals;
 
 /// Events that a gateway may be behind before it is cut off. A whole node's clients may leave at once.
 const QUEUE: usize = 16_384;
@@ -39,6 +40,8 @@ pub(crate) type Carried = (ChannelId, bool);
 pub(crate) struct Events {
     node_id: String,
     clock: Clock,
+    /// How the node is. It is here because everybody who has something to say of that has this.
+    pub(crate) vitals: Arc<Vitals>,
     state: Mutex<State>,
     carried: broadcast::Sender<Carried>,
     draining: Notify,
@@ -66,6 +69,7 @@ impl Events {
         Self {
             node_id,
             clock,
+            vitals: Arc::default(),
             state: Mutex::default(),
             carried: broadcast::channel(CHANGES).0,
             draining: Notify::new(),

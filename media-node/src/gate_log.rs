@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use voiceping_engine::{GateChange, GateClosed, GateEvent};
 
+use voiceping_signals::trace;
+
 use crate::clock::Clock;
 
 const TARGET: &str = "voiceping::gate";
@@ -24,15 +26,18 @@ impl GateLog {
         Self { node, clock }
     }
 
-    /// Writes down what happened at `now`.
-    pub(crate) fn record(&self, now: Instant, event: &GateEvent) {
+    /// Writes down what happened at `now`, with the trace that it belongs to, if one does.
+    pub(crate) fn record(&self, now: Instant, event: &GateEvent, trace: Option<&str>) {
         let us = |at: Instant| u64::try_from(self.clock.reading(at).as_micros()).unwrap_or(u64::MAX);
         let GateEvent { channel, epoch, connection, change } = event;
         let (node, at_us) = (&self.node, us(now));
         match change {
             GateChange::Opened { valid_until } => {
                 let until_us = us(*valid_until);
-                tracing::info!(target: TARGET, node, %channel, epoch, %connection, at_us, until_us, kind = "opened", "gate");
+                let trace_id = trace.and_then(trace::id);
+                tracing::info!(
+                    target: TARGET, node, %channel, epoch, %connection, at_us, until_us, trace_id, kind = "opened", "gate"
+                );
             }
             GateChange::Extended { valid_until } => {
                 let until_us = us(*valid_until);
@@ -104,9 +109,9 @@ mod tests {
         };
         let at = |seconds| start + Duration::from_secs(seconds);
         let lines = logged(|| {
-            log.record(at(1), &event(GateChange::Opened { valid_until: at(11) }));
-            log.record(at(3), &event(GateChange::Extended { valid_until: at(13) }));
-            log.record(at(14), &event(GateChange::Closed { at: at(13), why: GateClosed::Expired }));
+            log.record(at(1), &event(GateChange::Opened { valid_until: at(11) }), None);
+            log.record(at(3), &event(GateChange::Extended { valid_until: at(13) }), None);
+            log.record(at(14), &event(GateChange::Closed { at: at(13), why: GateClosed::Expired }), None);
         });
         let expected = [("opened", us(1), Some(us(11))), ("extended", us(3), Some(us(13))), ("closed", us(13), None)];
         assert_eq!(lines.len(), expected.len());

@@ -14,7 +14,7 @@ use std::mem::{self, MaybeUninit};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockRef, Socket, Type};
 
@@ -37,6 +37,7 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     // The kernel grants what it is allowed to; less only means that a burst may be lost sooner.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    note_arrivals(&socket);
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -48,8 +49,29 @@ pub fn capacity(socket: &UdpSocket) -> usize {
     SockRef::from(socket).recv_buffer_size().unwrap_or(2 * SOCKET_BUFFER) / SMALLEST
 }
 
+/// Has the kernel note when each datagram arrives. It reads its clock for that, which is nothing beside receiving.
+fn note_arrivals(socket: &Socket) {
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer is valid for the length that is given. If it is refused, arrivals are not known.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            std::ptr::from_ref(&on).cast(),
+            mem::size_of_val(&on) as libc::socklen_t,
+        );
+    }
+}
+
+/// Room for what the kernel says beside a datagram: when it arrived. Aligned as its headers are.
+type Control = [u64; 8];
+
 /// Arrays for receiving.
 pub struct Receiver {
+    /// Of a batch, the first datagram's alone: it has waited longest.
+    control: Box<Control>,
+    oldest: Option<SystemTime>,
     buffers: Vec<[u8; DATAGRAM]>,
     addresses: Vec<SockAddrStorage>,
     /// Only pointed to.
@@ -82,7 +104,7 @@ impl Default for Receiver {
                 message(vector, std::ptr::from_mut(address).cast(), mem::size_of::<SockAddrStorage>())
             })
             .collect();
-        Self { buffers, addresses, _vectors: vectors, headers }
+        Self { control: Box::default(), oldest: None, buffers, addresses, _vectors: vectors, headers }
     }
 }
 
@@ -92,7 +114,9 @@ impl Receiver {
         for header in &mut self.headers {
             header.msg_hdr.msg_namelen = mem::size_of::<SockAddrStorage>() as libc::socklen_t;
         }
-        // SAFETY: the headers point to `BATCH` vectors and addresses owned by self, each vector to a buffer of its length.
+        self.headers[0].msg_hdr.msg_control = self.control.as_mut_ptr().cast();
+        self.headers[0].msg_hdr.msg_controllen = mem::size_of::<Control>() as _;
+        // SAFETY: the first header points to control's memory, which stays where it is; and the headers to `BATCH` vectors and addresses owned by self, each vector to a buffer of its length.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -103,6 +127,11 @@ impl Receiver {
             )
         };
         let received = usize::try_from(received).unwrap_or(0);
+        if received > 0
+            && let Some(arrived) = arrival(&self.headers[0].msg_hdr)
+        {
+            self.oldest = Some(self.oldest.map_or(arrived, |oldest| oldest.min(arrived)));
+        }
         for at in 0..received {
             let header = &self.headers[at];
             // SAFETY: plain bytes, into which the kernel wrote an address of `msg_namelen` bytes.
@@ -116,6 +145,30 @@ impl Receiver {
     }
 }
 
+impl Receiver {
+    /// When the oldest datagram that was received since the last call had arrived, by the wall clock.
+    pub fn take_oldest(&mut self) -> Option<SystemTime> {
+        self.oldest.take()
+    }
+}
+
+/// When a datagram arrived, if the kernel has said so.
+fn arrival(header: &libc::msghdr) -> Option<SystemTime> {
+    // SAFETY: the kernel has filled the control memory that the header points to, and its length; the macros keep to it.
+    let time = unsafe {
+        let control = libc::CMSG_FIRSTHDR(header);
+        if control.is_null()
+            || (*control).cmsg_level != libc::SOL_SOCKET
+            || (*control).cmsg_type != libc::SCM_TIMESTAMPNS
+        {
+            return None;
+        }
+        std::ptr::read_unaligned(libc::CMSG_DATA(control).cast::<libc::timespec>())
+    };
+    let since_epoch = Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+    Some(SystemTime::UNIX_EPOCH + since_epoch)
+}
+
 /// A batch of datagrams to send over one socket.
 pub struct Sender {
     arena: Vec<u8>,
@@ -125,6 +178,9 @@ pub struct Sender {
     addresses: Vec<SockAddrStorage>,
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
+    /// Datagrams queued, and their bytes.
+    pushed: u64,
+    bytes: u64,
     /// Datagrams that the kernel did not take.
     dropped: u64,
     /// System calls made.
@@ -150,7 +206,18 @@ impl Default for Sender {
             .zip(addresses.iter_mut())
             .map(|(vector, address)| message(vector, std::ptr::from_mut(address).cast(), 0))
             .collect();
-        Self { arena: vec![0; BATCH * DATAGRAM], used: 0, count: 0, addresses, vectors, headers, dropped: 0, calls: 0 }
+        Self {
+            arena: vec![0; BATCH * DATAGRAM],
+            used: 0,
+            count: 0,
+            addresses,
+            vectors,
+            headers,
+            pushed: 0,
+            bytes: 0,
+            dropped: 0,
+            calls: 0,
+        }
     }
 }
 
@@ -177,6 +244,8 @@ impl Sender {
         // Cache lines are not shared between datagrams that the kernel reads and those that we write.
         self.used += len.next_multiple_of(64).min(DATAGRAM);
         self.count += 1;
+        self.pushed += 1;
+        self.bytes += len as u64;
     }
 
     /// Sends the batch. A full socket buffer is given a millisecond to drain; what still does not fit is dropped, because
@@ -224,6 +293,11 @@ impl Sender {
         let written = self.used;
         self.flush(socket);
         self.arena.copy_within(written..written + len, 0);
+    }
+
+    /// Datagrams queued since the start, and their bytes.
+    pub fn pushed(&self) -> (u64, u64) {
+        (self.pushed, self.bytes)
     }
 
     /// Datagrams that the kernel did not take, since the start.
@@ -325,6 +399,7 @@ mod tests {
         let (from, to) = (bind("127.0.0.1:0".parse().expect("valid")), bind("127.0.0.1:0".parse().expect("valid")));
         let (from, to) = (from.expect("binds"), to.expect("binds"));
         let mut sender = Sender::default();
+        let before = SystemTime::now();
         for byte in 0..BATCH {
             let len = 1 + byte * 23;
             sender.buffer()[..len].fill(byte as u8);
@@ -336,12 +411,16 @@ mod tests {
         let mut sleeper = Sleeper::new(std::slice::from_ref(&to), [], Waker::new().expect("a descriptor"));
         sleeper.sleep(Some(Duration::from_secs(5)));
         let mut seen = 0;
-        Receiver::default().receive(&to, |source, datagram| {
+        let mut receiver = Receiver::default();
+        receiver.receive(&to, |source, datagram| {
             assert_eq!(source, from.local_addr().expect("bound"));
             assert_eq!(datagram, vec![seen as u8; 1 + seen * 23]);
             seen += 1;
         });
         assert_eq!(seen, BATCH);
+        let arrived = receiver.take_oldest().expect("the kernel says when");
+        assert!(arrived >= before && arrived <= SystemTime::now(), "{before:?} {arrived:?}");
+        assert_eq!(receiver.take_oldest(), None, "once");
     }
 
     #[test]

@@ -10,14 +10,18 @@ mod gate_log;
 mod grace;
 pub mod io;
 mod mesh;
+mod metrics;
 mod registration;
 mod service;
+mod status;
 mod streams;
+mod talks;
 mod tcp;
 #[cfg(test)]
 #[path = "../tests/webrtc/node.rs"]
 #[allow(dead_code)] // the tests over the public contract use more of it
 mod test_node;
+mod vitals;
 mod worker;
 
 #[cfg(test)]
@@ -31,7 +35,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 pub use config::{ClusterConfig, Config, TcpPort, own_address};
 pub use mesh::{CallError, Dial, Mesh, RelayClient, relay_client};
+pub use metrics::declared as metrics;
 pub use service::Service;
+pub use status::Status;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use voiceping_engine::Identity;
@@ -130,6 +136,11 @@ impl MediaNode {
         RelayServer::new(self.mesh.clone())
     }
 
+    /// To ask it how it is, also while it shuts down.
+    pub fn status(&self) -> Status {
+        Status(Arc::clone(&self.events))
+    }
+
     /// The node's id: random, of this process alone.
     pub fn id(&self) -> &NodeId {
         &self.id
@@ -146,6 +157,10 @@ impl MediaNode {
     pub async fn join(&self, config: ClusterConfig, store: Store, address: String, dial: Dial) -> Result<()> {
         self.mesh.join(address.clone(), config.relay_addresses(&self.first_addrs), dial)?;
         let ClusterConfig { region, capacity, gateway_grace, .. } = config;
+        let vitals = &self.events.vitals;
+        vitals.set_capacity(capacity);
+        metrics::observe(vitals);
+        self.tasks.spawn(self.end.clone().run_until_cancelled_owned(vitals.talks.report()));
         let (workers, events) = (self.workers.clone(), Arc::clone(&self.events));
         self.tasks.spawn(grace::keep(gateway_grace, workers.clone(), Arc::clone(&events), self.end.clone()));
         let node = Node { id: self.id.clone(), address, region, capacity, load: 0, draining: false };

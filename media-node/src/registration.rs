@@ -69,6 +69,7 @@ impl Registration {
             _ => {}
         }
         self.away = outcome.is_err();
+        self.events.vitals.set_registered(self.entered && !self.away);
     }
 
     async fn try_renew(&mut self) -> Result<(), String> {

@@ -16,9 +16,11 @@ use voiceping_engine::{
 use voiceping_proto::media::v1 as proto;
 use voiceping_proto::media::v1::adopt_connection_response::{Stream, Transport};
 use voiceping_proto::media::v1::media_node_server::MediaNode;
+use voiceping_signals::{span, trace};
 
 use crate::clock::Clock;
 use crate::events::Events;
+use crate::metrics;
 use crate::worker::{self, Answers, Worker};
 
 use check::{check_opus, extension_id, id, optional_id, refused, stopped};
@@ -399,9 +401,23 @@ impl MediaNode for Service {
             (Some(_), None) => return Err(Status::invalid_argument("holder_gateway_id is missing")),
             (Some(connection), Some(gateway)) => FloorChange::Open(NewHolder { connection, gateway, valid_until }),
         };
+        let opens = matches!(change, FloorChange::Open(_));
+        let span = if opens { "gate opens" } else { "gate closes" };
+        let changed = trace::within(|| span!(span, kind = "internal"), async {
+            if opens {
+                self.inner.events.vitals.talks.begins(&channel, request.epoch);
+            }
+            self.change_floor(channel, request.epoch, change).all().await
+        });
         let mut kept = false;
-        for outcome in self.change_floor(channel, request.epoch, change).all().await.map_err(stopped)? {
-            kept |= outcome.map_err(refused)?;
+        for outcome in changed.await.map_err(stopped)? {
+            kept |= outcome
+                .inspect_err(|error| {
+                    if opens {
+                        metrics::refused(error);
+                    }
+                })
+                .map_err(refused)?;
         }
         Ok(Response::new(proto::SetFloorResponse { clock_ms: self.inner.clock.now_ms(), kept }))
     }

@@ -16,16 +16,18 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use voiceping_engine::id::{ChannelId, ConnectionId};
-use voiceping_engine::{Config, Engine, Event, Outbound, Path, Usage};
+use voiceping_engine::{Config, Engine, Event, GatewayEvent, Outbound, Path, Usage};
 
 use crate::events::Events;
 use crate::gate_log::GateLog;
 use crate::io::{self, BATCH, Receiver, Sender, Sleeper, Waker};
+use crate::metrics;
 use crate::streams::{self, Streams};
+use crate::vitals::{Published, Turns};
 
 /// Packets that may be on their way from one worker to another: more than a second of the busiest talk mix of one core;
 /// beyond that the receiver is hopelessly behind, and old voice is dropped.
@@ -230,6 +232,8 @@ impl Outbound for Batch<'_> {
             let relayed = Relayed { channel: channel.clone(), epoch, packet: packet.into() };
             if peer.ring.push(relayed).is_ok() {
                 peer.wake = true;
+            } else {
+                peer.full += 1;
             }
         }
     }
@@ -240,6 +244,8 @@ struct Peer {
     ring: rtrb::Producer<Relayed>,
     worker: Worker,
     wake: bool,
+    /// Packets that had no room.
+    full: u64,
 }
 
 /// Starts workers over their sockets: `sockets[w]` are those of worker `w`.
@@ -265,7 +271,7 @@ pub(crate) fn start(
             peers.push((from != to).then(|| {
                 let (ring, end) = rtrb::RingBuffer::new(RING);
                 incoming[to].push(end);
-                Peer { ring, worker: handles[to].clone(), wake: false }
+                Peer { ring, worker: handles[to].clone(), wake: false, full: 0 }
             }));
         }
     }
@@ -285,6 +291,8 @@ pub(crate) fn start(
             rings,
             events: Arc::clone(events),
             gate_log: gate_log.clone(),
+            published: events.vitals.add_worker(),
+            turns: Turns::default(),
         };
         threads.push(thread::Builder::new().name(format!("media-{index}")).spawn(move || thread.run())?);
     }
@@ -303,12 +311,16 @@ struct Thread {
     rings: Vec<rtrb::Consumer<Relayed>>,
     events: Arc<Events>,
     gate_log: GateLog,
+    /// What was done until now, and where it is written down.
+    turns: Turns,
+    published: Arc<Published>,
 }
 
 impl Thread {
     fn run(mut self) {
         // A panic is a bug. A node that has lost a worker would go on to take clients that it cannot serve.
         let _guard = AbortOnPanic;
+        let mut turn_ended = Instant::now();
         let mut receiver = Receiver::default();
         let mut sender = Sender::default();
         let mut socket = 0;
@@ -376,7 +388,12 @@ impl Thread {
             }
             self.engine.handle_timeout(now, &mut batch);
             batch.flush();
+            if let Some(arrived) = receiver.take_oldest() {
+                // A clock that was set back says nothing.
+                metrics::turn(arrived.elapsed().unwrap_or_default());
+            }
             self.after_turn(now);
+            turn_ended = self.publish(&sender, now, turn_ended);
             if stopped {
                 return;
             }
@@ -384,11 +401,35 @@ impl Thread {
         }
     }
 
+    /// Writes down what was done until now, and how long this turn and the sleep before it took. Answers when it ended.
+    fn publish(&mut self, sender: &Sender, began: Instant, last_ended: Instant) -> Instant {
+        let ended = Instant::now();
+        let (pushed, bytes_pushed) = sender.pushed();
+        self.turns = Turns {
+            counters: *self.engine.counters(),
+            usage: self.engine.usage(),
+            pushed,
+            bytes_pushed,
+            send_queue: sender.dropped(),
+            send_calls: sender.calls(),
+            ring_full: self.peers.iter().flatten().map(|peer| peer.full).sum(),
+            busy: self.turns.busy + ended.saturating_duration_since(began),
+            idle: self.turns.idle + began.saturating_duration_since(last_ended),
+        };
+        self.published.publish(&self.turns);
+        ended
+    }
+
     /// Passes on what the engine has to say, and wakes the peers that were given packets.
     fn after_turn(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
             match event {
-                Event::Gateway(gateway, event) => self.events.send(&gateway, event),
+                Event::Gateway(gateway, event) => {
+                    if let GatewayEvent::FloorMediaStarted(channel, epoch) = &event {
+                        self.events.vitals.talks.heard(channel, *epoch);
+                    }
+                    self.events.send(&gateway, event);
+                }
                 Event::Listening(channel, listening) => {
                     for peer in self.peers.iter().flatten() {
                         let (channel, index) = (channel.clone(), self.index);
@@ -413,7 +454,9 @@ impl Thread {
                 // Every worker knows every gate; packets pass on the connection's own.
                 Event::Gate(gate) => {
                     if home(&gate.connection, self.peers.len()) == self.index as usize {
-                        self.gate_log.record(now, &gate);
+                        let trace = self.events.vitals.talks.trace(&gate.channel, gate.epoch);
+                        self.gate_log.record(now, &gate, trace.as_deref());
+                        self.events.vitals.gate(&gate);
                     }
                 }
             }
@@ -432,6 +475,8 @@ impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
             tracing::error!("a media worker has panicked; the process ends, so that its clients move elsewhere");
+            // Another thread writes the log.
+            thread::sleep(Duration::from_millis(200));
             std::process::abort();
         }
     }

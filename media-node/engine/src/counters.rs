@@ -62,3 +62,41 @@ pub struct Counters {
     /// See [`Self::closed_requested`].
     pub closed_close_notify: u64,
 }
+
+/// Of two engines together.
+impl std::ops::Add for Counters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rtp: self.rtp + other.rtp,
+            rtcp: self.rtcp + other.rtcp,
+            stun: self.stun + other.stun,
+            dtls: self.dtls + other.dtls,
+            relay: self.relay + other.relay,
+            other: self.other + other.other,
+            bytes_received: self.bytes_received + other.bytes_received,
+            admitted: self.admitted + other.admitted,
+            forwarded: self.forwarded + other.forwarded,
+            retransmitted: self.retransmitted + other.retransmitted,
+            nacks_received: self.nacks_received + other.nacks_received,
+            nacks_sent: self.nacks_sent + other.nacks_sent,
+            relayed_in: self.relayed_in + other.relayed_in,
+            relayed_out: self.relayed_out + other.relayed_out,
+            gate_closed: self.gate_closed + other.gate_closed,
+            unknown_source: self.unknown_source + other.unknown_source,
+            unknown_stream: self.unknown_stream + other.unknown_stream,
+            not_authentic: self.not_authentic + other.not_authentic,
+            malformed: self.malformed + other.malformed,
+            late: self.late + other.late,
+            stale_epoch: self.stale_epoch + other.stale_epoch,
+            connected: self.connected + other.connected,
+            connected_now: self.connected_now + other.connected_now,
+            closed_requested: self.closed_requested + other.closed_requested,
+            closed_ice_timeout: self.closed_ice_timeout + other.closed_ice_timeout,
+            closed_dtls_failed: self.closed_dtls_failed + other.closed_dtls_failed,
+            closed_fingerprint: self.closed_fingerprint + other.closed_fingerprint,
+            closed_close_notify: self.closed_close_notify + other.closed_close_notify,
+        }
+    }
+}

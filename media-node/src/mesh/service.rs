@@ -55,6 +55,7 @@ async fn serve(
 ) {
     let node = subscriber.node.clone();
     let (relay, replaced) = mesh.admit(&node, &subscriber.address);
+    mesh.inner.events.vitals.relay(true);
     tracing::info!(%node, address = subscriber.address, "a media node subscribes");
     let ended = tokio::select! {
         ended = follow(&mesh, relay, subscriber, messages, &answers) => ended,
@@ -66,6 +67,7 @@ async fn serve(
     // Workers that have stopped relay nothing.
     let _ = removed.all().await;
     mesh.dismiss(&node, relay);
+    mesh.inner.events.vitals.relay(false);
     tracing::info!(%node, why = %ended, "a media node's subscription has ended");
     // If nobody has read the first answer, nobody reads this one.
     let _ = answers.try_send(Err(ended));
