@@ -47,9 +47,10 @@ pub struct Args {
 /// Runs until a signal to stop, then drains.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let telemetry = args.telemetry.clone();
-    serve::run(&telemetry, "voiceping", async |shutdown, _telemetry| {
+    serve::run(&telemetry, "voiceping", async |shutdown, telemetry| {
         let stack = AllInOne::bind(args)?;
         tracing::info!("VoicePing is at {}", stack.url());
+        telemetry.watch(serve::role(stack.gateway.status()));
         stack.run(shutdown).await
     })
 }
@@ -77,7 +78,7 @@ impl AllInOne {
         let store = Store::Memory(Memory::new(rules, limits));
         let media_node = MediaNode::bind(media).context("the media node cannot start")?;
         // The registry has one node, and its address is this process.
-        let client = media_client(media_node.service());
+        let client = media_client(voiceping_rpc::in_process(media_node.service()));
         let dial = Arc::new(move |_: &Node| Ok(client.clone()));
         let dependencies = Dependencies { store: store.clone(), rules, dial, keys, dev_sign_in };
         let gateway = Gateway::bind(gateway, dependencies).context("the gateway cannot start")?;

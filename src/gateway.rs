@@ -47,7 +47,7 @@ pub struct Args {
 /// Serves clients until a signal to stop, then drains.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let Args { gateway, redis, floor, auth, dev_sign_in, rpc, telemetry } = args;
-    serve::run(&telemetry, "voiceping-gateway", async |shutdown, _telemetry| {
+    serve::run(&telemetry, "voiceping-gateway", async |shutdown, telemetry| {
         let keys = Keys::from_config(&auth)?.context(
             "--jwt-secret, --jwt-secret-file or --jwks is missing: all gateways of a cluster must verify tokens alike",
         )?;
@@ -62,6 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let gateway = Gateway::bind(gateway, dependencies).context("the gateway cannot start")?;
         let scheme = if gateway.is_tls() { "https" } else { "http" };
         tracing::info!("VoicePing is at {scheme}://{}", gateway.local_addr());
+        telemetry.watch(serve::role(gateway.status()));
         gateway.run(shutdown).await
     })
 }

@@ -12,6 +12,8 @@ use voiceping_rpc::{Dialer, RpcConfig, Server};
 use voiceping_state::redis::{Redis, RedisArgs};
 use voiceping_state::{FloorRules, Store, memory};
 
+use voiceping_telemetry::Role;
+
 use crate::serve;
 
 /// Settings of a media node.
@@ -84,7 +86,7 @@ impl GrpcArgs {
 /// Serves gateways until a signal to stop, then drains.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let Args { media, cluster, grpc, redis, rpc, drain_deadline, telemetry } = args;
-    serve::run(&telemetry, "voiceping-media-node", async |shutdown, _telemetry| {
+    serve::run(&telemetry, "voiceping-media-node", async |shutdown, telemetry| {
         let security = rpc.security()?;
         // It keeps itself registered, and asks for no floors: their rules are the gateways'.
         let rules = FloorRules { lease: Duration::from_secs(1), talk_limit: None };
@@ -100,6 +102,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let end = CancellationToken::new();
         let server = Server::new(security)?.add(node.service()).await.add(node.relay_service()).await;
         let mut serving = tokio::spawn(server.run(listener, end.clone().cancelled_owned()));
+        let (ready, draining) = (node.status(), node.status());
+        telemetry.watch(Role::new(move || std::future::ready(ready.ready()), move || draining.draining()));
         node.join(cluster, store, address.clone(), dial).await?;
         tracing::info!("media node is ready at grpc://{address}");
 

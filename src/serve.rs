@@ -2,7 +2,8 @@
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
-use voiceping_telemetry::{Args, Telemetry};
+use voiceping_gateway::Status;
+use voiceping_telemetry::{Args, Role, Telemetry};
 
 /// Starts the log and what else watches this process, and runs a role, which is told to stop when the process is.
 pub(crate) fn run(
@@ -21,6 +22,16 @@ pub(crate) fn run(
         telemetry.end().await;
         outcome
     })
+}
+
+/// What a process says of itself that has this gateway.
+pub(crate) fn role(status: Status) -> Role {
+    let asked = status.clone();
+    let ready = move || {
+        let status = asked.clone();
+        async move { status.ready().await }
+    };
+    Role::new(ready, move || status.draining())
 }
 
 async fn stop_at_signal(shutdown: CancellationToken) {
