@@ -15,7 +15,7 @@ import { Session, type SessionAnswer } from "./session.ts";
 import { Signaling, type SignalingOptions } from "./signaling.ts";
 import { isFresh, memberOf } from "./token.ts";
 
-/** A token, or how to get one; a function is asked when the last one has expired or was refused. */
+/** A token, or how to get one; a function is asked when the last one is about to end or was refused. */
 export type TokenSource = string | (() => Promise<string>);
 
 export interface ClientOptions extends SignalingOptions {
@@ -175,6 +175,18 @@ export class VoiceClient {
     return this.#lastToken;
   }
 
+  /** The token ends soon, and with it the socket; unless there is a newer one, which this socket goes on with. */
+  async #refreshToken(): Promise<void> {
+    if (typeof this.token === "string") return;
+    try {
+      const token = await this.token();
+      await this.#session?.request("refresh-token", { token });
+      this.#lastToken = token;
+    } catch {
+      // The socket ends with the token, and the next one asks for another.
+    }
+  }
+
   #openSocket(token: string): Signaling {
     try {
       return new Signaling(this.#urls[this.#attempt % this.#urls.length]!, token, this.options);
@@ -249,6 +261,7 @@ export class VoiceClient {
       const { channels, role } = data as Pushes["channel-list"];
       this.#events.emit("channels", { channels, role });
     } else if (type === "session") this.#session?.keep(data as Pushes["session"]);
+    else if (type === "token-expiring") void this.#refreshToken();
     else if (type === "media-moved") this.#session?.media.move((data as Pushes["media-moved"]).reason);
     else if ("channelId" in data) this.#channelById.get(data.channelId)?.receive(type, data);
   }

@@ -76,6 +76,8 @@ export interface Requests {
   "ptt-start": { data: { channelId: string }; reply: { success: boolean; state: ChannelState } };
   "ptt-stop": { data: { channelId: string }; reply: { success: boolean; state: ChannelState } };
   "pause-consumer": { data: { consumerId: string; paused: boolean }; reply: { success: boolean } };
+  /** Goes on with a newer token of the same person. */
+  "refresh-token": { data: { token: string }; reply: { expiresIn: number; channels: string[]; role: string } };
   members: { data: { channelId: string }; reply: { channelId: string; members: Member[] } };
   ping: { data: undefined; reply: unknown };
 }
@@ -112,6 +114,8 @@ export interface Pushes {
   /** A newer ticket for the same session. */
   session: Ticket;
   "media-moved": { reason: MoveReason };
+  /** The token is over in so many milliseconds. */
+  "token-expiring": { expiresIn: number };
 }
 
 export type PushType = keyof Pushes;

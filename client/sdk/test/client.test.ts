@@ -90,6 +90,25 @@ test("a source of tokens is asked for a fresh one, once", async (t) => {
   assert.equal(asked, 2);
 });
 
+test("a token that ends is replaced on the open socket", async (t) => {
+  let refreshed: (token: string) => void = () => {};
+  const newer = new Promise<string>((resolve) => (refreshed = resolve));
+  let [sockets, asked] = [0, 0];
+  const server = await serve(t, (socket) => {
+    sockets++;
+    socket.on("message", (text) => {
+      const { type, id, data } = JSON.parse(String(text)) as { type: string; id: string; data: { token: string } };
+      if (type === "refresh-token") refreshed(data.token);
+      socket.send(JSON.stringify({ type, id, data: {} }));
+      if (type === "session") socket.send(JSON.stringify({ type: "token-expiring", data: { expiresIn: 60_000 } }));
+    });
+  });
+  const tokens = [token("alice", "Alice"), token("alice", "Alice of the second")];
+  client(t, server.url, async () => tokens[asked++]!);
+  assert.equal(await newer, tokens[1]);
+  assert.deepEqual([sockets, asked], [1, 2]);
+});
+
 test("close is final and quiet", async (t) => {
   let closed = 0;
   const server = await serve(t, (socket) => socket.on("close", () => closed++));
