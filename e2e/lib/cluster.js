@@ -46,7 +46,8 @@ export async function startCluster({ port = 0, mediaAddress = "127.0.0.1", args 
       environment(),
     );
   const startGateway = async (region, port) => {
-    const listen = ["--region", region, "--listen", `127.0.0.1:${port}`];
+    // Each page is told of all gateways, and comes from one of them.
+    const listen = ["--region", region, "--listen", `127.0.0.1:${port}`, "--allowed-origins", "*"];
     const process = await start(
       binary(),
       ["gateway", ...shared, ...listen, ...signing, ...args],
