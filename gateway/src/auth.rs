@@ -8,6 +8,8 @@
 mod claims;
 mod config;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod jwks;
 mod place;
 mod provider;

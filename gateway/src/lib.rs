@@ -16,6 +16,8 @@ mod drain;
 mod error;
 mod files;
 mod floors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gate;
 mod http;
 mod hub;

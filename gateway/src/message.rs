@@ -45,12 +45,13 @@ pub(crate) enum Kind {
     CloseProducer,
     CloseConsumer,
     PauseConsumer,
+    RestartIce,
     Session,
     RefreshToken,
 }
 
 impl Kind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::JoinChannel,
         Self::LeaveChannel,
         Self::GetRouterCapabilities,
@@ -65,6 +66,7 @@ impl Kind {
         Self::CloseProducer,
         Self::CloseConsumer,
         Self::PauseConsumer,
+        Self::RestartIce,
         Self::Session,
         Self::RefreshToken,
     ];
@@ -87,6 +89,7 @@ impl Kind {
             Self::CloseProducer => "close-producer",
             Self::CloseConsumer => "close-consumer",
             Self::PauseConsumer => "pause-consumer",
+            Self::RestartIce => "restart-ice",
             Self::Session => "session",
             Self::RefreshToken => "refresh-token",
         }

@@ -18,6 +18,7 @@ mod produce;
 mod ptt_start;
 mod ptt_stop;
 mod refresh_token;
+mod restart_ice;
 mod session;
 
 use tokio::time::Instant;
@@ -90,7 +91,32 @@ async fn apply(session: &mut Session, kind: Kind, data: &Data, reply: &Reply) ->
         Kind::CloseProducer => close_producer::CloseProducer::parse(data)?.apply(session, reply).await,
         Kind::CloseConsumer => close_consumer::CloseConsumer::parse(data)?.apply(session, reply).await,
         Kind::PauseConsumer => pause_consumer::PauseConsumer::parse(data)?.apply(session, reply).await,
+        Kind::RestartIce => restart_ice::RestartIce::parse(data)?.apply(session, reply).await,
         Kind::Session => session::BeginSession::parse(data)?.apply(session, reply).await,
         Kind::RefreshToken => refresh_token::RefreshToken::parse(data)?.apply(session, reply).await,
+    }
+}
+
+/// Whether the fields of a request can be read: for the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn parses(kind: Kind, data: &Data) -> Result<(), Refusal> {
+    match kind {
+        Kind::JoinChannel => join_channel::JoinChannel::parse(data).map(drop),
+        Kind::LeaveChannel => leave_channel::LeaveChannel::parse(data).map(drop),
+        Kind::GetRouterCapabilities => get_router_capabilities::GetRouterCapabilities::parse(data).map(drop),
+        Kind::CreateTransport => create_transport::CreateTransport::parse(data).map(drop),
+        Kind::ConnectTransport => connect_transport::ConnectTransport::parse(data).map(drop),
+        Kind::Produce => produce::Produce::parse(data).map(drop),
+        Kind::Consume => consume::Consume::parse(data).map(drop),
+        Kind::PttStart => ptt_start::PttStart::parse(data).map(drop),
+        Kind::PttStop => ptt_stop::PttStop::parse(data).map(drop),
+        Kind::Ping => Ok(()),
+        Kind::Members => members::Members::parse(data).map(drop),
+        Kind::CloseProducer => close_producer::CloseProducer::parse(data).map(drop),
+        Kind::CloseConsumer => close_consumer::CloseConsumer::parse(data).map(drop),
+        Kind::PauseConsumer => pause_consumer::PauseConsumer::parse(data).map(drop),
+        Kind::RestartIce => restart_ice::RestartIce::parse(data).map(drop),
+        Kind::Session => session::BeginSession::parse(data).map(drop),
+        Kind::RefreshToken => refresh_token::RefreshToken::parse(data).map(drop),
     }
 }

@@ -203,6 +203,24 @@ impl MediaNode for Service {
         Ok(Response::new(proto::ConnectTransportResponse {}))
     }
 
+    async fn restart_ice(
+        &self,
+        request: Request<proto::RestartIceRequest>,
+    ) -> Result<Response<proto::RestartIceResponse>, Status> {
+        let request = request.into_inner();
+        let connection = ConnectionId::from(id(&request.connection_id, "connection_id")?);
+        let transport = TransportId::from(id(&request.transport_id, "transport_id")?);
+        let parameters = self
+            .worker(&connection)
+            .call(move |engine, _, _| engine.restart_ice(&connection, &transport))
+            .await
+            .map_err(stopped)?
+            .map_err(refused)?;
+        let ice_parameters =
+            proto::IceParameters { username_fragment: parameters.ufrag, password: parameters.password };
+        Ok(Response::new(proto::RestartIceResponse { ice_parameters: Some(ice_parameters) }))
+    }
+
     async fn produce(
         &self,
         request: Request<proto::ProduceRequest>,

@@ -143,6 +143,7 @@ async fn transports_and_producers_are_their_owners() -> Result<()> {
         let not_found = format!("Transport {stranger} not found");
         assert_eq!(mallory.refused("connect-transport", connect(stranger)).await?, not_found);
         assert_eq!(mallory.refused("produce", produce(stranger)).await?, not_found);
+        assert_eq!(mallory.refused("restart-ice", json!({"transportId": stranger})).await?, not_found);
     }
     let no_transport = "Receive transport not found for consume operation";
     assert_eq!(mallory.refused("consume", consume("floor:lobby")).await?, no_transport);
@@ -165,6 +166,14 @@ async fn transports_and_producers_are_their_owners() -> Result<()> {
     let mut video = produce(&send.id);
     video["kind"] = "video".into();
     is_refused(&mut alice, "produce", video).await?;
+
+    // Who owns it gets new credentials, each time others.
+    let mut restart = async || alice.ok("restart-ice", json!({"transportId": send.id})).await;
+    let (first, second) = (restart().await?, restart().await?);
+    for field in ["usernameFragment", "password"] {
+        assert!(first["iceParameters"][field].is_string(), "{first}");
+        assert_ne!(first["iceParameters"][field], second["iceParameters"][field]);
+    }
 
     // Both are as they were.
     mallory.ok("consume", consume("floor:lobby")).await?;

@@ -33,6 +33,9 @@ export function connect(url: string, token: TokenSource, options: ClientOptions 
   return new VoiceClient(url, token, options);
 }
 
+/** Less than the silence after which the server ends a talk. */
+const CUT_OFF_MS = 3_000;
+
 export class VoiceClient {
   readonly #events = new Emitter<Events>();
   readonly #channelById = new Map<string, Channel>();
@@ -46,6 +49,7 @@ export class VoiceClient {
   readonly #urls: readonly string[];
   /** Counts the sockets, to take the addresses in turn. */
   #attempt = 0;
+  #cutOff: ReturnType<typeof setTimeout> | undefined;
   #lastToken: string | undefined;
   #closed: ConnectionEnd | undefined;
   #wake: () => void = () => {};
@@ -121,6 +125,7 @@ export class VoiceClient {
     this.#endSession();
     this.#microphone.close();
     clearInterval(this.#meter);
+    clearTimeout(this.#cutOff);
     globalThis.removeEventListener?.("online", this.#again);
     globalThis.removeEventListener?.("pagehide", this.#leavePage);
     globalThis.document?.removeEventListener("visibilitychange", this.#again);
@@ -240,10 +245,16 @@ export class VoiceClient {
     this.#checkSuspended();
   }
 
-  /** With neither a server nor a way for the audio, nobody hears us. */
+  /**
+   * With neither a server nor a way for the audio, nobody hears us. A phone that changes its network has neither for a moment,
+   * and goes on with its talk.
+   */
   #checkSuspended(): void {
-    if (this.#session?.media.carries) return;
-    for (const channel of this.channels) channel.cutOff();
+    this.#cutOff ??= setTimeout(() => {
+      this.#cutOff = undefined;
+      if (this.#session?.online || this.#session?.media.carries) return;
+      for (const channel of this.channels) channel.cutOff();
+    }, CUT_OFF_MS);
   }
 
   #endSession(): void {

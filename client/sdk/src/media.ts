@@ -14,8 +14,11 @@ export type AudioPathState =
   | PathState
   | "moving"; // to another media node
 
-/** Browsers call a path disconnected when five seconds have brought nothing; it may come back on its own for so long. */
-const PATIENCE_MS = 1_000;
+/**
+ * Browsers call a path disconnected when five seconds have brought nothing, or when the network that it used is gone. So long
+ * a new way to the same transports is looked for, before they are given up.
+ */
+const PATIENCE_MS = 3_000;
 
 /** A new path that is not complete after this long is given up. */
 const MOVE_MS = 8_000;
@@ -119,7 +122,7 @@ export class Media {
       return;
     }
     if (this.#filling) this.#giveUp();
-    clearTimeout(this.#suspicion);
+    this.#trust();
     const move = ++this.#move;
     void this.#leave(reason === "draining", () => move === this.#move && !this.#closed);
   }
@@ -127,13 +130,15 @@ export class Media {
   /** Another socket goes on with the session; `kept` are the transports that the server still has. */
   resumed(kept: ReadonlySet<string>): void {
     this.#wake();
-    if (!this.#moving && this.#path.transportIds.some((id) => !kept.has(id))) this.move("node-lost");
+    if (this.#moving) return;
+    if (this.#path.transportIds.some((id) => !kept.has(id))) this.move("node-lost");
+    else if (this.#suspicion !== undefined) this.#lookForAWay();
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#suspicion);
+    this.#trust();
     this.#wake();
     for (const path of [this.#path, ...this.#left]) path.close();
     this.#moving?.resolve();
@@ -224,11 +229,25 @@ export class Media {
   #changed(path: Path): void {
     if (path !== this.#path || this.#closed) return;
     if (!this.#moving) {
-      clearTimeout(this.#suspicion);
-      if (path.state === "failed") this.move("node-lost");
-      else if (path.state === "interrupted") this.#suspicion = setTimeout(() => this.move("node-lost"), PATIENCE_MS);
+      if (path.state === "connected") this.#trust();
+      else if (path.state === "failed") this.move("node-lost");
+      else if (path.state === "interrupted" && this.#suspicion === undefined) this.#lookForAWay();
     }
     this.#report();
+  }
+
+  #trust(): void {
+    clearTimeout(this.#suspicion);
+    this.#suspicion = undefined;
+  }
+
+  /** Over the same transports and, if that does not help, over others. */
+  #lookForAWay(): void {
+    this.#trust();
+    this.#suspicion = setTimeout(() => this.move("node-lost"), PATIENCE_MS);
+    // What took the way of the audio may have taken the socket, too; the next one comes back to here.
+    this.server.doubt();
+    this.#path.restart().catch(() => {}); // then others it is
   }
 
   #report(): void {

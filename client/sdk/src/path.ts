@@ -25,7 +25,7 @@ const ENOUGH_PACKETS = 3;
 const LOOK_EVERY_MS = 20;
 
 /** Makes requests, over whichever socket there is. */
-export type Requester = Pick<Session, "request">;
+export type Requester = Pick<Session, "request" | "doubt">;
 
 export class Path {
   readonly #transportByDirection = new Map<Direction, Promise<types.Transport>>();
@@ -93,6 +93,18 @@ export class Path {
       // There is no event for it: browsers call a track audible from the negotiation on.
       await this.#unlessClosed(new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS)));
     }
+  }
+
+  /**
+   * Looks for the way to the server again, because the network has changed: from whatever addresses there are now. What
+   * flows goes on until one is found.
+   */
+  async restart(): Promise<void> {
+    const restart = async (transport: types.Transport): Promise<void> => {
+      const { iceParameters } = await this.server.request("restart-ice", { transportId: transport.id });
+      if (!transport.closed) await transport.restartIce({ iceParameters });
+    };
+    await this.#unlessClosed(Promise.all([...this.#stateByTransport.keys()].map(restart)));
   }
 
   /** Ends a channel's stream out. */

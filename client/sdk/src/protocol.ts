@@ -65,6 +65,7 @@ export interface Requests {
     data: { transportId: string; dtlsParameters: types.DtlsParameters };
     reply: { success: boolean };
   };
+  "restart-ice": { data: { transportId: string }; reply: { iceParameters: types.IceParameters } };
   produce: {
     data: { transportId: string; kind: types.MediaKind; rtpParameters: types.RtpParameters; channelId: string };
     reply: { id: string };

@@ -43,6 +43,11 @@ export class Session {
     return this.#signaling?.request(type, ...rest) ?? Promise.reject(new RequestError("Not connected", "disconnected"));
   }
 
+  /** Something speaks for the socket being dead; see `Signaling.doubt`. */
+  doubt(): void {
+    this.#signaling?.doubt();
+  }
+
   /** Ends the socket; see `Signaling.close`. */
   fail(end: ConnectionEnd, done?: boolean): void {
     this.#signaling?.close(end, done);

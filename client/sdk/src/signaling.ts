@@ -6,6 +6,9 @@ import { CloseCode, type Incoming, type Pushes, type PushType, type Requests, ty
 import { ConnectionEnd, RequestError } from "./errors.ts";
 import { explainRefusal } from "./refusal.ts";
 
+/** Longer than a bad network takes to answer, shorter than a talk may be silent. */
+const DOUBT_MS = 1_500;
+
 export interface SignalingOptions {
   /** After this long a socket that has not opened is given up. */
   connectTimeoutMs?: number;
@@ -105,6 +108,11 @@ export class Signaling {
   close(end: ConnectionEnd, done = end.final): void {
     this.#finish(end);
     this.#socket.close(done ? CloseCode.Done : CloseCode.GaveUp);
+  }
+
+  /** Asks at once whether the server is still there: a socket whose network is gone does not notice by itself. */
+  doubt(): void {
+    if (this.#opened && !this.#end) void this.#ping(DOUBT_MS);
   }
 
   #receive(text: unknown): void {

@@ -163,6 +163,25 @@ test("a path that comes back on its own is kept", async (t) => {
   assert.equal(scene.peers.all.length, 2);
 });
 
+test("a new way is looked for over the same transports first", async (t) => {
+  const deployment = await deploy(t);
+  const scene = await join(t, deployment);
+  await press(scene);
+  const asked = deployment.next("restart-ice");
+  const pinged = deployment.next("ping");
+  const [interrupted, back] = [audio(scene, "interrupted"), audio(scene, "connected")];
+  scene.peers.open[0]?.state("disconnected");
+  await interrupted;
+  await Promise.all([asked, pinged]);
+  // As browsers do: it looks, and finds.
+  scene.peers.open[0]?.state("connecting");
+  scene.peers.open[0]?.state("connected");
+  await back;
+  assert.equal(scene.peers.all.length, 2);
+  assert.equal(deployment.count("restart-ice"), 2, "one for each direction, once");
+  assert.equal(scene.lobby.talk, "talking");
+});
+
 test("a channel that is joined during a move is heard on the new path", async (t) => {
   const deployment = await deploy(t);
   const scene = await join(t, deployment);
