@@ -109,14 +109,15 @@ impl FrameQueue {
 
     /// Sends what was kept, as far as the stream takes it. An error is the stream's end.
     pub fn flush(&mut self, stream: &mut impl Write) -> io::Result<()> {
-        while !self.started.is_empty() {
-            let taken = write(stream, |stream| stream.write(&self.started))?;
-            if taken == 0 {
-                return Ok(());
+        while !self.is_empty() {
+            if !self.started.is_empty() {
+                let taken = write(stream, |stream| stream.write(&self.started))?;
+                if taken == 0 {
+                    return Ok(());
+                }
+                self.started.drain(..taken);
+                continue;
             }
-            self.started.drain(..taken);
-        }
-        while !self.waiting.is_empty() && self.started.is_empty() {
             let mut taken = write(stream, |stream| {
                 let (first, second) = self.waiting.as_slices();
                 stream.write_vectored(&[IoSlice::new(first), IoSlice::new(second)])
