@@ -2,6 +2,9 @@
 // containers.sh, which has started it; uses the people of the browser tests (e2e/).
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { Person } from "../../e2e/lib/person.js";
@@ -27,6 +30,26 @@ async function sockets() {
     return [name, (await (await fetch(`http://${address}:3000/health`)).json()).connections];
   });
   return Object.fromEntries(await Promise.all(entries));
+}
+
+/** What Prometheus answers now. */
+async function asked(query) {
+  const answer = await fetch(`http://127.0.0.1:9090/api/v1/query?query=${encodeURIComponent(query)}`);
+  return (await answer.json()).data.result;
+}
+
+/** The type of the answer to a Binding request (RFC 8489). */
+async function stunAnswer(host, port) {
+  const socket = createSocket("udp4");
+  const request = Buffer.concat([Buffer.from([0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]), randomBytes(12)]);
+  try {
+    const answer = once(socket, "message", { signal: AbortSignal.timeout(10_000) });
+    socket.send(request, port, host);
+    const [message] = await answer;
+    return message.readUInt16BE(0);
+  } finally {
+    socket.close();
+  }
 }
 
 async function until(what, holds) {
@@ -61,7 +84,7 @@ test("a conversation over a cluster in containers", { timeout: 300_000 }, async 
   });
 
   await t.test("a third gateway is found without a change of the proxy", async (t) => {
-    await compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "gateway=3");
+    await compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "gateway=3", "gateway");
     await until("three gateways run", async () => (await containers("gateway")).length === 3);
     await until("the new one is ready", async () => Object.keys(await sockets()).length === 3);
     const carol = await Person.join(t, server, "Carol", { tone: 1400, ...options });
@@ -70,6 +93,19 @@ test("a conversation over a cluster in containers", { timeout: 300_000 }, async 
     await Promise.all([alice, bob].map((person) => person.hears(carol.tone)));
     await carol.release();
     await over(alice, bob, carol);
+    await until("Prometheus reads it, too", async () => (await asked('up{job="voiceping"} == 1')).length === 5);
+  });
+
+  await t.test("Prometheus has seen the talks, and no alert is due", async () => {
+    const roles = (await asked("voiceping_ready")).map(({ metric }) => metric.role).sort();
+    assert.deepEqual(roles, ["gateway", "gateway", "gateway", "media-node", "media-node"]);
+    const [granted] = await asked('sum(voiceping_floor_requests_total{outcome="granted"})');
+    assert.equal(granted.value[1], "3");
+    assert.deepEqual(await asked('ALERTS{alertstate="firing",severity="critical"}'), []);
+  });
+
+  await t.test("the TURN server answers", async () => {
+    assert.equal(await stunAnswer("127.0.0.1", 3478), 0x0101);
   });
 
   await t.test("a gateway that is stopped hands its people over, and exits in order", async () => {

@@ -3,8 +3,8 @@
 # Debian machine with podman, runc, buildah, netavark, aardvark-dns, iptables and debootstrap, Chromium, the packages of e2e/
 # and what VOICEPING_BIN and client/web/dist hold: the binary (default: target/release/voiceping) and the page.
 #
-# Pulls nothing: the base image is made of Debian's packages, the proxy is the one that the other tests have, Redis is
-# Debian's. Everything is kept in a folder of its own and ended at the end. Takes about two minutes, once Debian is there.
+# Pulls nothing: the base image is made of Debian's packages, the proxy and Prometheus are those that the other tests have, Redis
+# and coturn are Debian's. Grafana, the collector and Jaeger are left out: there is nothing to make them of. Everything is kept in a folder of its own and ended at the end. Takes about two minutes, once Debian is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -88,6 +88,22 @@ RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends redis-s
 USER redis
 FILE
 
+podman build --quiet --network host --tag coturn/coturn:4.7.0 --file - "$work/proxy" <<'FILE'
+FROM debian:bookworm-slim
+# With the right that the published image's program asks for.
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends coturn libcap2-bin \
+    && setcap CAP_NET_BIND_SERVICE=+ep /usr/bin/turnserver
+USER nobody
+FILE
+cp "$tools/prometheus/prometheus" "$work/proxy/"
+podman build --quiet --tag prom/prometheus:v3.5.0 --file - "$work/proxy" <<'FILE'
+FROM debian:bookworm-slim
+COPY prometheus /bin/prometheus
+RUN mkdir /prometheus && chown nobody /prometheus
+USER nobody
+ENTRYPOINT ["/bin/prometheus"]
+FILE
+
 step "the image, from a binary that was built outside"
 mkdir -p "$work/image/target/release" "$work/image/client/web"
 cp Dockerfile .dockerignore "$work/image/"
@@ -129,7 +145,7 @@ done
 started+=($!)
 # One at a time: podman's older networks lose rules when several containers start at once.
 export COMPOSE_PARALLEL_LIMIT=1
-timeout 120 "$COMPOSE" up --detach --no-build --pull never
+timeout 120 "$COMPOSE" up --detach --no-build --pull never gateway media-node-a media-node-b proxy prometheus coturn
 for _ in $(seq 100); do
     ready=$(curl -ks --noproxy '*' https://localhost:8443/ready) && [ "$ready" = ready ] && break
     sleep 0.3

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 from chart import environment, merged, pods, render
-from matrix import REST
+from matrix import REST, TURN, WATCHED
 
 BINARY = os.environ.get("VOICEPING_BIN")
 ADDRESS = "127.0.0.1"
@@ -66,6 +66,7 @@ class Processes(unittest.TestCase):
         }
         password = secrets.token_hex(16)
         self.secrets["tokens", "jwt-secret"] = secrets.token_hex(32)
+        self.secrets["turn", "turn-secret"] = secrets.token_hex(32)
         self.secrets["redis", "redis-password"] = password
         self.secrets["cluster", "cluster-secret"] = secrets.token_hex(16)
         listen = ["--port", str(self.redis_port), "--bind", ADDRESS]
@@ -93,9 +94,24 @@ class Processes(unittest.TestCase):
             else:
                 value = each["value"].replace("$(POD_IP)", ADDRESS)
             variables[name] = value.replace("/etc/voiceping", str(self.folder))
+        self.mount(spec, container)
+        # In a pod everybody has an address of his own.
+        variables["VOICEPING_ADMIN_LISTEN"] = f"{ADDRESS}:{free_ports()}"
         process = self.run_quietly(BINARY, *container["args"], variables=variables | changed)
         process.grace = spec["terminationGracePeriodSeconds"]
+        process.admin = f"http://{variables['VOICEPING_ADMIN_LISTEN']}"
+        process.probes = {name: container[name]["httpGet"] for name in ("livenessProbe", "readinessProbe")}
         return process
+
+    def mount(self, spec, container):
+        """Writes the keys of Secrets to where the container would find them."""
+        mounts = {mount["name"]: mount["mountPath"] for mount in container.get("volumeMounts", [])}
+        for volume in spec.get("volumes", []):
+            for item in volume.get("secret", {}).get("items", []):
+                folder = pathlib.Path(mounts[volume["name"]].replace("/etc/voiceping", str(self.folder)))
+                folder.mkdir(exist_ok=True)
+                value = self.secrets.get((volume["secret"]["secretName"], item["key"]), "")
+                (folder / item["path"]).write_text(value)
 
     def until(self, what, holds, process):
         for _ in range(150):
@@ -114,6 +130,11 @@ class Processes(unittest.TestCase):
         self.until("the gateway is ready", lambda: ask(f"http://{ADDRESS}:{port}/ready") == (200, "ready"), gateway)
         self.assertEqual(ask(f"http://{ADDRESS}:{port}/live")[0], 200)
         self.assertEqual(ask(f"http://{ADDRESS}:{port}/ws")[0], 401, "without a token")
+        for process in (gateway, media_node):
+            self.until("it says so", lambda: "voiceping_ready 1" in ask(f"{process.admin}/metrics")[1], process)
+        for probe in media_node.probes.values():
+            self.assertEqual(probe["port"], "admin")
+            self.assertEqual(ask(media_node.admin + probe["path"])[0], 200)
         for process in (gateway, media_node):
             process.send_signal(signal.SIGTERM)
             self.assertEqual(process.wait(process.grace), 0, process.log.read_text())
@@ -144,7 +165,10 @@ class Processes(unittest.TestCase):
     def test_with_all_that_can_be_set(self):
         """Every value is of a form that the processes take."""
         own = {"generateSecrets": False, "grpc": {"clusterSecret": {"existingSecret": "cluster"}}}
-        self.conversation(merged(REST, own, {"gateway": {"drainSeconds": 5}, "mediaNode": {"drainSeconds": 5}}))
+        shorter = {"gateway": {"drainSeconds": 5}, "mediaNode": {"drainSeconds": 5}}
+        # The collector is away, and nobody minds.
+        watched = merged(WATCHED, {"telemetry": {"otlp": {"endpoint": "http://127.0.0.1:1", "headers": {"existingSecret": ""}}}})
+        self.conversation(merged(REST, own, TURN, watched, shorter))
 
     def test_a_process_that_cannot_reach_redis_waits_for_it(self):
         """Sentinels and a Cluster are given in a form that is understood; the tests of the state show that they work."""
