@@ -45,7 +45,7 @@ export async function quiet(out) {
     ...["--members", "400", "--channels", "200", "--quiet-members", "9600", "--pause-mean", "60s"],
     ...ramp,
   ]);
-  const crowd = await allInOne(out, "crowd-5000", [...few, "--quiet-members", "5000", ...ramp]);
+  const crowd = await allInOne(out, "crowd-5000", [...few, "--quiet-members", "5000", "--settle", "25s", ...ramp]);
   const storm = await allInOne(out, "quiet-storm", [
     ...["--members", "40", "--channels", "20", "--quiet-members", "1000", "--storm", "--late-members", "0"],
     ...["--duration", "3s"],
@@ -71,7 +71,8 @@ export async function cluster(out) {
     return process;
   };
   try {
-    await begin("redis-server", ["--port", `${port}`, "--bind", "127.0.0.1", "--save", ""], /Ready to accept connections/);
+    const [redis, ...flags] = withPriority(["redis-server", "--port", `${port}`, "--bind", "127.0.0.1", "--save", ""]);
+    await begin(redis, flags, /Ready to accept connections/);
     const shared = ["--redis-url", `redis://127.0.0.1:${port}`, "--cluster-secret", clusterSecret];
     const media = ["--grpc-listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--media-announce", "127.0.0.1"];
     const urls = [];

@@ -74,6 +74,11 @@ pub struct Args {
     #[arg(long, conflicts_with = "ramp")]
     pub storm: bool,
 
+    /// Between the last join and the first talk: the deployment comes to rest, and its memory is looked at. Who joins is
+    /// announced to all members of a channel, which takes its time where there are thousands
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub settle: Duration,
+
     /// Time that one member may take to join
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub join_timeout: Duration,

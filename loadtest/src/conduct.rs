@@ -18,7 +18,7 @@ use crate::report::{Looks, Report};
 use crate::run::{GRACE, Phase, Run};
 use crate::target::Target;
 
-/// Between the last join and the first talk: the deployment comes to rest, and its memory is looked at.
+/// After the last talk: what is on its way arrives.
 const REST: Duration = Duration::from_secs(1);
 
 /// How long talks may take to come to their end, and members to leave.
@@ -50,7 +50,7 @@ pub(crate) async fn conduct(args: Args) -> Result<Report> {
     let (late, early): (Vec<Member>, Vec<Member>) = members.iter().partition(|member| member.late);
     join(&run, &early, started, &interrupt).await;
     let joining = started.elapsed();
-    sleep(REST).await;
+    sleep(run.args.settle).await;
     let early_joined = run.figures().count(Count::Joined);
     if early_joined == 0 {
         let errors = run.figures();
@@ -226,6 +226,7 @@ fn settings(run: &Run) -> serde_json::Value {
         "late_members": args.late_members(),
         "webrtc_crate": args.webrtc_crate,
         "ramp_seconds": args.ramp().as_secs_f64(),
+        "settle_seconds": args.settle.as_secs_f64(),
         "duration_seconds": args.duration.as_secs_f64(),
         "talk_mean_seconds": args.talk_mean.as_secs_f64(),
         "pause_mean_seconds": args.pause_mean.as_secs_f64(),

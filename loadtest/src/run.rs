@@ -158,7 +158,7 @@ impl Run {
     /// A token for a member.
     pub(crate) fn token(&self, member: &Member) -> Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let life = self.args.join_timeout * 2 + self.args.ramp() + self.args.duration;
+        let life = self.args.join_timeout * 2 + self.args.ramp() + self.args.settle + self.args.duration;
         let mut claims = json!({
             "userId": self.user(member.number),
             "userName": format!("Load {}", member.number),
