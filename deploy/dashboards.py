@@ -7,6 +7,7 @@ selector that all have: the namespace and, on the pages of one role, the process
 """
 
 import pathlib
+import re
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, text, timeseries
 from grafana_foundation_sdk.cog import plugins
@@ -32,7 +33,8 @@ class Page:
             choice("namespace", "Namespace", "label_values(voiceping_ready, namespace)"),
         ]
         if per_process:
-            self.variables.append(choice("instance", "Process", per_process))
+            # All of these, and not all that there are: the other role's processes have some of the same metrics.
+            self.variables.append(choice("instance", "Process", per_process, everything=None))
         self.board = (
             dashboard.Dashboard(title).uid(uid).description(description).tags(["voiceping"]).timezone("browser")
             .time("now-1h", "now").refresh("30s").tooltip(models.DashboardCursorSync.CROSSHAIR).editable()
@@ -91,6 +93,12 @@ class Page:
         selector = 'namespace=~"$namespace"'
         if self.per_process:
             selector += ',instance=~"$instance"'
+        if expression.endswith(ZERO):
+            # With a name, where the lines have some.
+            zero = "vector(0)"
+            for label in re.findall(r"{{(\w+)}}", legend):
+                zero = f'label_replace({zero}, "{label}", "none", "", "")'
+            expression = f"{expression.removesuffix(ZERO)} or {zero}"
         expression = expression.replace("{}", "{" + selector + "}").replace("{,", "{" + selector + ",")
         expression = expression.replace("[i]", "[$__rate_interval]")
         return prometheus.Dataquery().expr(expression).legend_format(legend).datasource(PROMETHEUS)
@@ -101,10 +109,11 @@ class Page:
         return self.board.build()
 
 
-def choice(name, label, query):
-    return (dashboard.QueryVariable(name).label(label).query(query).datasource(PROMETHEUS).multi(True).include_all(True)
-            .all_value(".*").refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-            .current(models.VariableOption(selected=True, text="All", value="$__all")))
+def choice(name, label, query, everything=".*"):
+    variable = (dashboard.QueryVariable(name).label(label).query(query).datasource(PROMETHEUS).multi(True).include_all(True)
+                .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+                .current(models.VariableOption(selected=True, text="All", value="$__all")))
+    return variable.all_value(everything) if everything else variable
 
 
 def quantiles(metric, by="", legend="", which=(0.5, 0.95, 0.99), also=""):
@@ -178,7 +187,7 @@ def processes(page):
     page.graph("File descriptors", "short", ("process_unix_file_descriptor_count{}", "{{instance}}"))
     page.graph("Up for", "s", ("process_uptime_seconds{}", "{{instance}}"))
     page.graph("Drain: connections that are left", "short", ("voiceping_drain_remaining{}", "{{instance}}"))
-    page.graph("Telemetry lost", "ops", ("sum by (instance, signal) (rate(voiceping_telemetry_lost_total{}[i]))" + ZERO,
+    page.graph("Telemetry lost", "ops", ("sum by (instance, signal) (rate(voiceping_telemetry_lost_total{}[i]))",
                                          "{{instance}} {{signal}}"))
 
 
@@ -229,15 +238,15 @@ def media_node():
     page.graph("Forwarded to listeners", "pps", ("sum by (instance) (rate(voiceping_media_packets_forwarded_total{}[i]))",
                                                  "{{instance}}"), stacked=True)
     page.graph("Lost here", "pps", ("sum by (instance, reason) (rate(voiceping_media_packets_dropped_total"
-                                    "{,reason=~\"ring_full|send_queue\"}[i]))" + ZERO, "{{instance}} {{reason}}"))
+                                    "{,reason=~\"ring_full|send_queue\"}[i]))", "{{instance}} {{reason}}"))
     page.graph("Received", "pps", ("sum by (kind) (rate(voiceping_media_packets_received_total{}[i]))", "{{kind}}"),
                stacked=True)
     page.graph("Refused, and why", "pps", ("sum by (reason) (rate(voiceping_media_packets_dropped_total"
-                                           "{,reason!~\"ring_full|send_queue\"}[i]))" + ZERO, "{{reason}}"),
+                                           "{,reason!~\"ring_full|send_queue\"}[i]))", "{{reason}}"),
                about="gate_closed is no fault: idle browsers send all the time.", stacked=True)
     page.graph("Network", "binBps", ("sum by (network_io_direction) (rate(voiceping_media_io_bytes_total{}[i]))",
                                      "{{network_io_direction}}"))
-    page.graph("Asked for again", "pps", ("sum by (network_io_direction) (rate(voiceping_media_nacks_total{}[i]))" + ZERO,
+    page.graph("Asked for again", "pps", ("sum by (network_io_direction) (rate(voiceping_media_nacks_total{}[i]))",
                                           "{{network_io_direction}}"),
                ("sum(rate(voiceping_media_retransmissions_total{}[i]))" + ZERO, "sent again"),
                about="By listeners (receive) and of speakers (transmit): loss on the way.")
@@ -265,8 +274,8 @@ def media_node():
                ("sum(voiceping_media_consumers{})", "consumers"))
     page.graph("Handshakes", "ops", ("sum(rate(voiceping_media_transports_connected_total{}[i]))", "succeeded"),
                ("sum by (reason) (rate(voiceping_media_transports_closed_total"
-                "{,reason=~\"dtls_failed|fingerprint_mismatch\"}[i]))" + ZERO, "{{reason}}"))
-    page.graph("Closed", "ops", ("sum by (reason) (rate(voiceping_media_transports_closed_total{}[i]))" + ZERO,
+                "{,reason=~\"dtls_failed|fingerprint_mismatch\"}[i]))", "{{reason}}"))
+    page.graph("Closed", "ops", ("sum by (reason) (rate(voiceping_media_transports_closed_total{}[i]))",
                                  "{{reason}}"), stacked=True)
     processes(page)
     return page.built()

@@ -72,7 +72,7 @@ function draw({ title, start, end, panels }) {
     const under = 18 * (legend.length + (more ? 1 : 0)) + 6;
     new uPlot({ width: width - 16, height: height - 34 - under, legend: { show: false }, cursor: { show: false }, series: [{}, ...series],
       scales: { x: { time: true }, y: { range: (_u, _lo, hi) => [0, hi > 0 ? hi * 1.05 : 1] } },
-      axes: [{ ...axis, size: 24 }, { ...axis, size: 74, values: (_u, all) => all.map((v) => written(panel.unit, v)) }] },
+      axes: [{ ...axis, size: 38 }, { ...axis, size: 74, values: (_u, all) => all.map((v) => written(panel.unit, v)) }] },
       [times, ...order.map((n) => lines[n].values)], box);
     box.insertAdjacentHTML("beforeend", `<ul>${legend.join("")}${more}</ul>`);
   }

@@ -17,14 +17,14 @@ SECONDS = int(os.environ.get("DRAW_SECONDS", "150"))
 PICTURES = REPOSITORY / "docs" / "images"
 
 
-def drawn(stage, board, start, end):
+def drawn(stage, name, board, start, end):
     """The panels of a dashboard with what they show."""
     for panel in board["panels"]:
         lines = []
         for target in panel.get("targets", []):
             if target["datasource"]["type"] != "prometheus":
                 continue
-            for series in stage.range(filled(target["expr"], "15s"), start, end):
+            for series in stage.range(filled(target["expr"], "15s", f"{name}.*"), start, end):
                 label = target["legendFormat"]
                 for key, value in series["metric"].items():
                     label = label.replace("{{" + key + "}}", value)
@@ -46,7 +46,7 @@ def main():
         stage.talk(SECONDS, members=80, channels=8, may_fail=True)
         end = time.time()
         for name, board in dashboards().items():
-            shown = {"title": board["title"], "start": start, "end": end, "panels": list(drawn(stage, board, start, end))}
+            shown = {"title": board["title"], "start": start, "end": end, "panels": list(drawn(stage, name, board, start, end))}
             (TOOLS / "node" / "shown.json").write_text(json.dumps(shown))
             script = (REPOSITORY / "deploy" / "test" / "draw.js").read_text()
             (TOOLS / "node" / "draw.js").write_text(script)

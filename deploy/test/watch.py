@@ -36,9 +36,9 @@ def flat(panels):
         yield from flat(panel.get("panels") or [])
 
 
-def filled(expression, interval):
-    expression = expression.replace("$__rate_interval", interval)
-    return re.sub(r"\$(namespace|instance)", ".*", expression)
+def filled(expression, interval, instance=".*"):
+    expression = expression.replace("$__rate_interval", interval).replace("$namespace", ".*")
+    return expression.replace("$instance", instance)
 
 
 def metrics_in(expression):
