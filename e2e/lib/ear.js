@@ -69,6 +69,17 @@ export function installEar() {
     return { received, lost };
   }
 
+  /** The packets that this page has sent until now. */
+  async function sent() {
+    let sent = 0;
+    for (const connection of connections) {
+      for (const report of (await connection.getStats()).values()) {
+        if (report.type === "outbound-rtp") sent += report.packetsSent;
+      }
+    }
+    return sent;
+  }
+
   /** A talk brings a packet in this time. */
   const PACKET_MS = 20;
   let watching;
@@ -113,8 +124,26 @@ export function installEar() {
     return found.map(({ protocol, address }) => ({ protocol, address }));
   }
 
+  /** The client's own end of each connection: its kind and, for a relay, the way to it. */
+  async function ownEnds() {
+    const found = [];
+    for (const connection of connections) {
+      const reports = [...(await connection.getStats()).values()];
+      const byId = new Map(reports.map((report) => [report.id, report]));
+      for (const { type, selectedCandidatePairId } of reports) {
+        const pair = type === "transport" && byId.get(selectedCandidatePairId);
+        const own = pair && byId.get(pair.localCandidateId);
+        if (own) found.push(`${own.candidateType} ${own.relayProtocol ?? own.protocol}`);
+      }
+    }
+    return found;
+  }
+
   window.ear = {
     ways,
+    packets,
+    sent,
+    ownEnds,
     peak,
     watch,
     watched: () => watching(),

@@ -10,6 +10,15 @@ const SECOND = 50;
 
 const seconds = (number) => new Promise((resolve) => setTimeout(resolve, number * 1_000));
 
+/** How many packets the speaker has sent and the listener has got, give or take what is on its way. */
+async function count(speaker, listener) {
+  const [sent, { received }] = await Promise.all([
+    speaker.page.evaluate(() => window.ear.sent()),
+    listener.page.evaluate(() => window.ear.packets()),
+  ]);
+  return { sent, received };
+}
+
 test("behind a router that changes its uplink, a talk goes on", { skip, timeout: 180_000 }, async (t) => {
   const network = new Network(t);
   const [home, router, elsewhere] = [network.host(), network.host(), network.host()];
@@ -30,6 +39,7 @@ test("behind a router that changes its uplink, a talk goes on", { skip, timeout:
   await bob.watch();
   await alice.talk();
   await bob.hears(alice.tone);
+  const begin = await count(alice, bob);
   await seconds(2);
   // The router forgets what it has translated to the old address, so every packet comes from another one from now on.
   route(uplinks[1]);
@@ -38,10 +48,68 @@ test("behind a router that changes its uplink, a talk goes on", { skip, timeout:
   await seconds(4);
   assert.ok(sentOver(uplinks[1]) - before > 100, "she comes over the other one");
   await bob.hears(alice.tone);
-  const heard = await bob.watched();
-  t.diagnostic(JSON.stringify(heard));
-  assert.ok(heard.received > 5 * SECOND, `the talk went on: ${JSON.stringify(heard)}`);
-  assert.ok(heard.lost < SECOND, `less than a second is lost: ${JSON.stringify(heard)}`);
+  const end = await count(alice, bob);
+  const [sent, received] = [end.sent - begin.sent, end.received - begin.received];
+  t.diagnostic(JSON.stringify({ sent, received, ...(await bob.watched()) }));
+  assert.ok(sent > 5 * SECOND, "the talk went on");
+  assert.ok(sent - received < SECOND, `less than a second of ${sent} packets is lost: ${received} have come`);
   await alice.release();
   await bob.silence();
+});
+
+test("a phone that goes from one network to another keeps its talk", { skip, timeout: 180_000 }, async (t) => {
+  const network = new Network(t);
+  const [phone, elsewhere] = [network.host(), network.host()];
+  const { near: address } = network.cable(undefined, elsewhere);
+  const [wifi, mobile] = [network.cable(undefined, phone), network.cable(undefined, phone)];
+  const route = ({ near, farDevice }) => phone.run("ip", "route", "replace", "default", "via", near, "dev", farDevice);
+  route(wifi);
+  const server = await startAt(t, address);
+  const alice = await Person.join(t, server, "Alice", { tone: 500, ...onHost(phone, server) });
+  const bob = await Person.join(t, server, "Bob", { tone: 900, ...onHost(undefined, server) });
+
+  await bob.watch();
+  await alice.talk();
+  await bob.hears(alice.tone);
+  await seconds(2);
+  phone.run("ip", "link", "set", wifi.farDevice, "down");
+  phone.run("ip", "addr", "flush", "dev", wifi.farDevice);
+  route(mobile);
+  await alice.resumed();
+  await bob.hears(alice.tone);
+  await seconds(2);
+  const heard = await bob.watched();
+  t.diagnostic(JSON.stringify(heard));
+  assert.equal(alice.count("ptt-start"), 1, "it is the same talk");
+  assert.equal(alice.count("create-transport"), 2, "over the same transports");
+  assert.equal(bob.received.filter(({ type, data }) => type === "speaker-changed" && data.isBusy).length, 1);
+  await alice.release();
+  await bob.silence();
+});
+
+test("a way that has stopped working is replaced by another to the same transports", { skip, timeout: 180_000 }, async (t) => {
+  const network = new Network(t);
+  const host = network.host();
+  const { near: address } = network.cable(undefined, host);
+  const server = await startAt(t, address, ["--media-tcp-port", "off"]);
+  const alice = await Person.join(t, server, "Alice", { tone: 500, ...onHost(host, server) });
+  const bob = await Person.join(t, server, "Bob", { tone: 900, ...onHost(undefined, server) });
+  // What she uses now is blocked, both ways, and nothing else.
+  const ports = host.run("ss", "-Huan").matchAll(/:(\d+)\s+\S+\s*$/gm);
+  for (const port of new Set([...ports].map(([, port]) => port))) {
+    host.run("iptables", "-A", "OUTPUT", "-p", "udp", "--sport", port, "-j", "DROP");
+    host.run("iptables", "-A", "INPUT", "-p", "udp", "--dport", port, "-j", "DROP");
+  }
+  await alice.told("restart-ice");
+  await alice.connected();
+  assert.equal(alice.count("create-transport"), 2, "over the same transports");
+  for (const [speaker, listener] of [
+    [alice, bob],
+    [bob, alice],
+  ]) {
+    await speaker.talk();
+    await listener.hears(speaker.tone);
+    await speaker.release();
+    await listener.silence();
+  }
 });
