@@ -5,6 +5,7 @@
 
 mod chaos;
 mod cluster;
+mod drain;
 mod faults;
 mod gates;
 mod network;

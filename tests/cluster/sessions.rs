@@ -13,14 +13,20 @@ async fn cluster() -> Result<Cluster> {
 }
 
 /// Asks for a session, which has not been before: its ticket.
-async fn begin(user: &mut User) -> Result<Value> {
+pub(crate) async fn begin(user: &mut User) -> Result<Value> {
     let session = user.socket.ok("session", json!({})).await?;
     assert_eq!(session["resumed"], false, "{session}");
     Ok(session["ticket"].clone())
 }
 
 /// Goes on with a session on a new socket, through this gateway.
-async fn resume(cluster: &Cluster, gateway: usize, user: &mut User, channel: &str, ticket: &Value) -> Result<Value> {
+pub(crate) async fn resume(
+    cluster: &Cluster,
+    gateway: usize,
+    user: &mut User,
+    channel: &str,
+    ticket: &Value,
+) -> Result<Value> {
     user.socket = cluster.socket(gateway, &user.name, channel).await?;
     let session = user.socket.ok("session", json!({"ticket": ticket})).await?;
     assert_eq!(session["resumed"], true, "{session}");
@@ -229,7 +235,7 @@ async fn say_something(users: &mut [(User, Voice, Value)], channel: &str) -> Res
 }
 
 /// Reads pushes until the one that says that the media goes elsewhere.
-async fn until_moved(user: &mut User, reason: &str) -> Result<()> {
+pub(crate) async fn until_moved(user: &mut User, reason: &str) -> Result<()> {
     loop {
         let push = user.socket.push().await?;
         if push["type"] == "media-moved" {
