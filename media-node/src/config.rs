@@ -29,6 +29,19 @@ pub struct Config {
     /// Worker threads, each with its own UDP port. Default: one for each processor.
     #[arg(long, env = "VOICEPING_MEDIA_WORKERS", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub media_workers: Option<u16>,
+
+    /// Who begins to listen within this time of a talk's beginning hears it from its first word, a little later than the others.
+    /// At most 1s; 0s: from where it is
+    #[arg(long, env = "VOICEPING_MEDIA_REPLAY", default_value = "0s", value_name = "TIME", value_parser = replay)]
+    pub media_replay: Duration,
+}
+
+fn replay(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time > Duration::from_secs(1) {
+        return Err("no more than a second of a talk is kept".to_owned());
+    }
+    Ok(time)
 }
 
 impl Config {
@@ -255,6 +268,12 @@ mod tests {
         assert_eq!(port(&["--media-tcp-port", "443"]), Some(443));
         assert_eq!(port(&["--media-tcp-port", "off"]), None);
         assert!(parse(&["--media-tcp-port", "on"]).is_err());
+    }
+
+    #[test]
+    fn no_more_is_replayed_than_is_kept() {
+        assert_eq!(parse(&["--media-replay", "300ms"]).expect("parses").media_replay, Duration::from_millis(300));
+        assert!(parse(&["--media-replay", "2s"]).is_err());
     }
 
     #[test]

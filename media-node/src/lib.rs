@@ -110,7 +110,10 @@ impl MediaNode {
         let identity = Identity::generate()?;
         let fingerprint = identity.fingerprint();
         let clock = Clock::start();
-        let engine = voiceping_engine::Config::new(identity, clock.origin());
+        let engine = voiceping_engine::Config {
+            replay: config.media_replay,
+            ..voiceping_engine::Config::new(identity, clock.origin())
+        };
         let id = format!("{:016x}", rand::random::<u64>());
         let events = Arc::new(Events::new(id.clone(), clock));
         let (workers, threads) = worker::start(sockets, &engine, &events, &GateLog::new(id.clone(), clock))?;

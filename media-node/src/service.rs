@@ -110,7 +110,7 @@ impl Service {
                     engine.close_floor(now, &id, epoch, gateway.as_ref()).map(|closed| !closed)
                 }),
                 FloorChange::Release(gateway) => worker.ask_heard_out(channel.clone(), move |engine, now, _| {
-                    engine.close_floor(now, &id, epoch, gateway.as_ref()).map(|closed| !closed)
+                    engine.release_floor(now, &id, epoch, gateway.as_ref()).map(|closed| !closed)
                 }),
             }
         }))

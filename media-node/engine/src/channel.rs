@@ -45,6 +45,10 @@ pub struct Channel {
     pub peers: u64,
     /// Other nodes that have listeners.
     pub relays: Vec<RelaySlot>,
+    /// Listeners who are still hearing what was said before they came.
+    pub late: Vec<Late>,
+    /// A timer for them is in the table.
+    pub replaying: bool,
     /// A number drawn from its id, the same on every node.
     pub hash: u64,
     /// When its epoch may be forgotten, if it has become empty.
@@ -93,6 +97,8 @@ impl Channel {
             producer_by_connection: HashMap::new(),
             peers: 0,
             relays: Vec::new(),
+            late: Vec::new(),
+            replaying: false,
             retire_at: None,
             active: false,
         }
@@ -129,6 +135,17 @@ impl Channel {
     }
 }
 
+/// A listener who came after a talk had begun.
+#[derive(Debug)]
+pub struct Late {
+    /// Who; it knows what it has heard.
+    pub consumer: ConsumerKey,
+    /// When its client is expected to be able to hear.
+    pub start: Instant,
+    /// When it hears what the others hear in any case.
+    pub give_up: Instant,
+}
+
 /// A listener's stream.
 #[derive(Debug)]
 pub struct Consumer {
@@ -152,6 +169,8 @@ pub struct Consumer {
     pub offset: Option<u64>,
     /// The first index sent under this offset; what comes late from before it is dropped.
     pub first_index: u64,
+    /// The index in the floor output of what it is sent next, while it is late; see [`Late`].
+    pub late: Option<u64>,
     /// Packets sent.
     pub packets: u32,
     /// Payload bytes sent.
@@ -161,6 +180,12 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// Ends its being late: what comes next follows what it has heard without a gap. Answers `false`.
+    pub(crate) fn hear_from_now(&mut self) -> bool {
+        (self.late, self.offset) = (None, None);
+        false
+    }
+
     /// The packet's index for this listener. `None`: it came too late for it.
     pub fn index(&mut self, output_index: u64) -> Option<u64> {
         let offset = match self.offset {
@@ -227,6 +252,7 @@ mod tests {
             next_index,
             offset: None,
             first_index: 0,
+            late: None,
             packets: 0,
             octets: 0,
             reported_packets: 0,

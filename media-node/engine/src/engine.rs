@@ -6,6 +6,7 @@ mod floor;
 mod forward;
 mod ice;
 mod relay;
+mod replay;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
@@ -55,6 +56,9 @@ pub struct Config {
     pub silence: Duration,
     /// How long the epoch of a channel that is otherwise empty is remembered: longer than a grant can be late.
     pub retire_after: Duration,
+    /// Who begins to hear a talk within this time of its beginning hears it from there. Zero: from where it is. At most what
+    /// a floor output keeps, 1.28 s.
+    pub replay: Duration,
     /// Transports that one connection may have.
     pub transports_per_connection: usize,
     /// Transports in this engine.
@@ -73,6 +77,7 @@ impl Config {
             ice_timeout: Duration::from_secs(30),
             silence: Duration::from_secs(4),
             retire_after: Duration::from_secs(60),
+            replay: Duration::from_secs(1),
             transports_per_connection: 160,
             transports: 50_000,
             epoch,
@@ -272,6 +277,7 @@ impl Engine {
                 Timer::Silence(key, epoch) => self.check_silence(now, key, epoch),
                 Timer::Gate(key, epoch) => self.check_gate(now, key, epoch),
                 Timer::Retire(key) => self.retire(now, key),
+                Timer::Replay(key) => self.replay(now, key, out),
                 Timer::Reports => self.send_reports(now, out),
             }
         }

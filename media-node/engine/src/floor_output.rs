@@ -43,6 +43,7 @@ struct Segment {
     highest_sequence_number: u16,
     highest_index: u64,
     timestamp_offset: u32,
+    began: Instant,
 }
 
 impl FloorOutput {
@@ -79,6 +80,7 @@ impl FloorOutput {
                 highest_sequence_number: sequence_number,
                 highest_index: self.next_index,
                 timestamp_offset: expected.wrapping_sub(timestamp),
+                began: now,
             });
         }
         let segment = self.segment.as_mut()?;
@@ -107,6 +109,17 @@ impl FloorOutput {
         rtp::set_timestamp(&mut slot.1, timestamp);
         rtp::set_marker_and_payload_type(&mut slot.1, first, 0);
         Some((index, &slot.1))
+    }
+
+    /// The first index of the talk under this epoch, if it began within this time.
+    pub fn begun(&self, now: Instant, epoch: u64, within: Duration) -> Option<u64> {
+        let segment = self.segment.as_ref().filter(|segment| segment.epoch == epoch)?;
+        (now.saturating_duration_since(segment.began) < within).then_some(segment.first_index)
+    }
+
+    /// The first index not used yet.
+    pub fn next_index(&self) -> u64 {
+        self.next_index
     }
 
     /// A packet that is still kept.

@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Gate(ChannelKey, u64),
     /// An empty channel's epoch may be forgotten.
     Retire(ChannelKey),
+    /// Late listeners of a channel may have something to hear.
+    Replay(ChannelKey),
     /// Sender and receiver reports.
     Reports,
 }

@@ -100,7 +100,7 @@ fn a_speaker_whose_nat_has_forgotten_it_loses_nothing() {
 fn a_talk_goes_over_a_stream_and_back() {
     let mut sim = Sim::new(1);
     let (alice, carol) = talk(&mut sim);
-    let mut said = sim.talk(alice, 5);
+    let mut said = sim.talk(alice, 55);
     let (udp, tcp) = (sim.clients[carol].path(), Path { socket: Path::FIRST_STREAM + 3, ..sim.clients[carol].path() });
     sim.clients[carol].socket = tcp.socket;
     sim.check_now(carol);

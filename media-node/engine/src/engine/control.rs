@@ -259,6 +259,7 @@ impl Engine {
             next_index: self.rng.random_range(1..1 << 15),
             offset: None,
             first_index: 0,
+            late: None,
             packets: 0,
             octets: 0,
             reported_packets: 0,
@@ -269,6 +270,7 @@ impl Engine {
         }
         transport.consumers.push((channel_key, key));
         self.consumer_by_id.insert(id.clone(), (channel_key, key));
+        self.catch_up(now, channel_key, key);
         Ok(ConsumerParameters { id, ssrc, mid })
     }
 
@@ -280,6 +282,9 @@ impl Engine {
             return Err(Error::NotFound("consumer"));
         }
         consumer.paused = paused;
+        if paused {
+            consumer.hear_from_now(); // what it did not want to hear is not kept for it
+        }
         Ok(())
     }
 

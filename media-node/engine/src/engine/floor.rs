@@ -120,6 +120,7 @@ impl Engine {
             }
             _ => {
                 self.shut(now, key, GateClosed::Superseded);
+                self.stop_replay(key);
                 let channel = &mut self.channels[key];
                 channel.epoch = epoch;
                 let connection = connection.clone();
@@ -142,6 +143,21 @@ impl Engine {
     /// `gateway` is given and the holder's is another one: then nothing changes, and the answer is `false`, for the gate is
     /// that gateway's now and may be open. An older epoch is [`Error::Conflict`], and nothing changes: its gate is closed already.
     pub fn close_floor(
+        &mut self,
+        now: Instant,
+        id: &ChannelId,
+        epoch: u64,
+        gateway: Option<&GatewayId>,
+    ) -> Result<bool, Error> {
+        let closed = self.release_floor(now, id, epoch, gateway)?;
+        if closed && let Some(&key) = self.channel_by_id.get(id) {
+            self.stop_replay(key);
+        }
+        Ok(closed)
+    }
+
+    /// The same when the holder has let go: who came late hears the talk to its end.
+    pub fn release_floor(
         &mut self,
         now: Instant,
         id: &ChannelId,
@@ -209,6 +225,7 @@ impl Engine {
             return false;
         }
         self.shut(now, key, GateClosed::Superseded);
+        self.stop_replay(key);
         let channel = &mut self.channels[key];
         channel.epoch = epoch;
         channel.floor = Floor::Unknown;
@@ -232,6 +249,7 @@ impl Engine {
         let keys: Vec<ChannelKey> = of_gateway.map(|(key, _)| key).collect();
         for key in keys {
             self.shut(now, key, GateClosed::Closed);
+            self.stop_replay(key);
             self.channels[key].floor = Floor::Ended;
             self.retire_if_empty(now, key);
         }
@@ -248,6 +266,7 @@ impl Engine {
     fn expire(&mut self, now: Instant, key: ChannelKey) {
         if self.channels[key].holder().is_some_and(|holder| holder.valid_until <= now) {
             self.shut(now, key, GateClosed::Expired);
+            self.stop_replay(key);
         }
     }
 

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::{Engine, GatewayEvent, Outbound};
-use crate::channel::{Channel, ChannelKey, Consumer, Floor, ProducerKey, TransportKey};
+use crate::channel::{Channel, ChannelKey, Consumer, Floor, Late, ProducerKey, TransportKey};
 use crate::id::ChannelId;
 use crate::rtp;
 use crate::srtp::Sealer;
@@ -125,15 +125,20 @@ impl Engine {
 
     /// Sends a packet in normal form to every listener of a channel.
     pub(super) fn fan_out(&mut self, now: Instant, key: ChannelKey, packet: &[u8], out: &mut impl Outbound) {
-        let Channel { output, consumers, consumer_by_connection, floor, epoch, active, .. } = &mut self.channels[key];
-        if consumers.is_empty() {
+        let channel = &mut self.channels[key];
+        let Channel { output, consumers, consumer_by_connection, floor, epoch, active, late, .. } = channel;
+        let replay = self.config.replay;
+        // What nobody hears is kept for a moment, for who comes late.
+        if consumers.is_empty() && replay.is_zero() {
             return;
         }
         let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len()) else { return };
-        let Some((output_index, packet)) = output.push(now, *epoch, packet) else {
+        let Some((output_index, _)) = output.push(now, *epoch, packet) else {
             self.counters.late += 1;
             return;
         };
+        let begins = output.begun(now, *epoch, replay).is_some();
+        let Some(packet) = output.cached(output_index) else { return };
         let holder = match floor {
             Floor::Held(holder) => Some(&holder.connection),
             _ => None,
@@ -145,24 +150,33 @@ impl Engine {
             let Some(Transport { srtp: Some(srtp), selected: Some(path), .. }) = transports.get(consumer.transport)
             else {
                 consumer.offset = None;
+                // Its handshake is not done: it is late, if it can hear this talk at all.
+                if begins && consumer.late.is_none() && consumer.member.is_none() && Some(consumer_key) != own {
+                    consumer.late = Some(output_index);
+                    late.push(Late { consumer: consumer_key, start: now, give_up: now + 2 * replay });
+                }
                 continue;
             };
             let other_member = consumer.member.is_some() && consumer.member.as_ref() != holder;
             if consumer.paused || other_member || Some(consumer_key) == own {
-                consumer.offset = None;
+                consumer.hear_from_now();
                 continue;
             }
-            let Some(index) = consumer.index(output_index) else { continue };
-            if seal_for(consumer, packet, header_len, index, srtp.sealer(), *path, out) {
-                self.counters.forwarded += 1;
-                consumer.packets = consumer.packets.wrapping_add(1);
-                consumer.octets = consumer.octets.wrapping_add((packet.len() - header_len) as u32);
+            if consumer.late.is_some_and(|next| output_index >= next) {
+                continue; // its turn comes
             }
+            let Some(index) = consumer.index(output_index) else { continue };
+            let sent = consumer.send(packet, header_len, index, srtp.sealer(), *path, out);
+            self.counters.forwarded += u64::from(sent);
         }
+        let late = !late.is_empty();
         if !*active {
             *active = true;
             self.active_channels.push(key);
             self.schedule_reports(now);
+        }
+        if late {
+            self.schedule_replay(now, key);
         }
     }
 
@@ -230,6 +244,27 @@ impl Engine {
             let (gateway, id, epoch) = (holder.gateway.clone(), channel.id.clone(), channel.epoch);
             self.emit(&gateway, GatewayEvent::FloorMediaStopped(id, epoch));
         }
+    }
+}
+
+impl Consumer {
+    /// Sends a packet of the floor output under this index, and counts it. Answers whether it fitted.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        packet: &[u8],
+        header_len: usize,
+        index: u64,
+        sealer: &Sealer,
+        path: Path,
+        out: &mut impl Outbound,
+    ) -> bool {
+        let sent = seal_for(self, packet, header_len, index, sealer, path, out);
+        if sent {
+            self.packets = self.packets.wrapping_add(1);
+            self.octets = self.octets.wrapping_add((packet.len() - header_len) as u32);
+        }
+        sent
     }
 }
 

@@ -1,0 +1,112 @@
+//! Late listeners: who begins to hear a talk in its first moments hears it from its first word.
+//!
+//! Existing clients consume when they are told that somebody speaks, and then need a moment before they can hear. What was said
+//! until then is kept by the floor output; they are sent it faster than it was spoken, in order and without a gap to what
+//! follows, until they have caught up with the others.
+//!
+//! A talk that is over because its floor was taken, its end came or a gateway closed it is replayed to nobody any more. After a
+//! release it still is, for a moment: its last words are as good as its first.
+//!
+//! Cost model: nothing while nobody is late. A late listener costs a packet what any other does, and a timer a hundred
+//! times a second for all of a channel, for a second at most.
+
+use std::time::{Duration, Instant};
+
+use super::{Engine, Outbound};
+use crate::channel::{Channel, ChannelKey, ConsumerKey, Floor, Late};
+use crate::rtp;
+use crate::timers::Timer;
+use crate::transport::Transport;
+
+/// Between two portions.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Packets of one portion: four times as fast as they were spoken. A browser's jitter buffer holds seconds, and plays faster
+/// until it has no more than it needs.
+const PORTION: usize = 2;
+
+/// How long a client takes from the answer to its `consume` to being able to hear, usually: what comes sooner is lost.
+const NEGOTIATION: Duration = Duration::from_millis(60);
+
+/// The same once its transport is connected, if it was not.
+const SETTLING: Duration = Duration::from_millis(20);
+
+impl Engine {
+    /// A consumer has come: if a talk has just begun, it is late.
+    pub(super) fn catch_up(&mut self, now: Instant, key: ChannelKey, consumer_key: ConsumerKey) {
+        let channel = &mut self.channels[key];
+        let Some(consumer) = channel.consumers.get_mut(consumer_key) else { return };
+        let holder = match &channel.floor {
+            Floor::Held(holder) => Some(&holder.connection),
+            Floor::Unknown => None, // somebody speaks at another node
+            Floor::Expired(_) | Floor::Ended => return,
+        };
+        let own = holder == Some(&consumer.connection);
+        let Some(first) = channel.output.begun(now, channel.epoch, self.config.replay) else { return };
+        if own || consumer.member.is_some() || consumer.late.is_some() {
+            return;
+        }
+        consumer.late = Some(first);
+        let give_up = now + 2 * self.config.replay;
+        channel.late.push(Late { consumer: consumer_key, start: now + NEGOTIATION, give_up });
+        self.schedule_replay(now, key);
+    }
+
+    pub(super) fn schedule_replay(&mut self, now: Instant, key: ChannelKey) {
+        let channel = &mut self.channels[key];
+        if !channel.replaying {
+            channel.replaying = true;
+            self.timers.set(now + TICK, Timer::Replay(key));
+        }
+    }
+
+    /// Sends every late listener of a channel its next portion.
+    pub(super) fn replay(&mut self, now: Instant, key: ChannelKey, out: &mut impl Outbound) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        let Channel { output, consumers, late, .. } = channel;
+        let transports = &self.transports;
+        late.retain_mut(|late| {
+            let Some(consumer) = consumers.get_mut(late.consumer) else { return false };
+            let Some(mut next) = consumer.late else { return false };
+            let Some(Transport { srtp: Some(srtp), selected: Some(path), .. }) = transports.get(consumer.transport)
+            else {
+                late.start = late.start.max(now + SETTLING);
+                return now < late.give_up || consumer.hear_from_now();
+            };
+            if now < late.start {
+                return true;
+            }
+            let mut portion = 0;
+            while portion < PORTION && next < output.next_index() {
+                // What was lost on the way to us is a hole for everybody.
+                if let Some(packet) = output.cached(next)
+                    && let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len())
+                    && let Some(index) = consumer.index(next)
+                {
+                    let sent = consumer.send(packet, header_len, index, srtp.sealer(), *path, out);
+                    self.counters.forwarded += u64::from(sent);
+                    portion += 1;
+                }
+                next += 1;
+            }
+            let caught_up = next == output.next_index();
+            consumer.late = (!caught_up).then_some(next);
+            !caught_up && (now < late.give_up || consumer.hear_from_now())
+        });
+        let again = !channel.late.is_empty();
+        channel.replaying = false;
+        if again {
+            self.schedule_replay(now, key);
+        }
+    }
+
+    /// The talk is over in a way after which nothing of it may be heard any more.
+    pub(super) fn stop_replay(&mut self, key: ChannelKey) {
+        let Channel { late, consumers, .. } = &mut self.channels[key];
+        for late in late.drain(..) {
+            if let Some(consumer) = consumers.get_mut(late.consumer) {
+                consumer.hear_from_now();
+            }
+        }
+    }
+}
