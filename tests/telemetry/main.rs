@@ -16,6 +16,7 @@ mod scrape;
 #[allow(dead_code, unreachable_pub)] // of the state's tests
 #[path = "../../state/tests/state/redis/servers.rs"]
 mod servers;
+mod stalled;
 #[allow(dead_code)] // of the tests of clusters
 #[path = "../cluster/user.rs"]
 mod user;
