@@ -46,6 +46,15 @@ CONF
 export CONTAINERS_CONF=$work/containers.conf CONTAINERS_STORAGE_CONF=$work/storage.conf
 export DOCKER_HOST=unix://$work/podman.sock COMPOSE=$tools/python/bin/docker-compose
 
+# Everything in this storage is of this script.
+clean() {
+    timeout 60 podman rm --force --all --time 2 >/dev/null 2>&1 || true
+    timeout 60 podman network rm --force voiceping_default >/dev/null 2>&1 || true
+    timeout 60 podman volume rm --force --all >/dev/null 2>&1 || true
+}
+# What a run left that was cut off.
+clean
+
 started=()
 finish() {
     local outcome=$?
@@ -56,10 +65,7 @@ finish() {
     for process in "${started[@]}"; do
         kill "$process" 2>/dev/null || true
     done
-    # Everything in this storage is of this script.
-    timeout 60 podman rm --force --all --time 2 >/dev/null 2>&1 || true
-    timeout 60 podman network rm --force voiceping_default >/dev/null 2>&1 || true
-    timeout 60 podman volume rm --force --all >/dev/null 2>&1 || true
+    clean
 }
 trap finish EXIT
 
