@@ -2,10 +2,14 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use http::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
@@ -14,6 +18,7 @@ use tower::{Service, ServiceExt};
 
 use crate::config::Security;
 use crate::secret::{HEADER, same};
+use crate::tls::Tls;
 use crate::watch::called;
 
 /// How long a connection may take to be made.
@@ -53,24 +58,34 @@ impl Dialer {
     /// A way to the process at `address` ("host:port"). Nothing is sent before the first call; a connection that breaks is
     /// made again by the next call. Fails only if the address is none.
     pub fn dial(&self, address: &str) -> anyhow::Result<RpcChannel> {
-        let tls = self.security.client_tls();
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+        // TLS, where there is any, is below what tonic sees.
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .with_context(|| format!("{address} is no address to call"))?
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        if let Some(tls) = tls {
-            endpoint = endpoint.tls_config(tls).context("the TLS files are no good")?;
-        }
-        let (channel, security) = (endpoint.connect_lazy(), self.security.clone());
+        let channel = match &self.security.tls {
+            None => endpoint.connect_lazy(),
+            Some(tls) => {
+                let (tls, address) = (Arc::clone(tls), address.to_owned());
+                let connect = move |_| connected(Arc::clone(&tls), address.clone());
+                endpoint.connect_with_connector_lazy(tower::service_fn(connect))
+            }
+        };
+        let security = self.security.clone();
         Ok(BoxCloneSyncService::new(tower::service_fn(move |request| {
             let (channel, security) = (channel.clone(), security.clone());
             called(request, |request| call(channel, security, request))
         })))
     }
+}
+
+async fn connected(tls: Arc<Tls>, address: String) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(TokioIo::new(tls.connect(stream).await?))
 }
 
 async fn call(

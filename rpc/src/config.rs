@@ -1,14 +1,14 @@
 //! The settings: files for TLS, a secret, or both.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use secrecy::{ExposeSecret, SecretString};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 
 use crate::secret::Secret;
+use crate::tls::{Paths, Tls};
 
 /// The least that a secret may be, in bytes.
 const MIN_SECRET_BYTES: usize = 16;
@@ -18,7 +18,8 @@ const MIN_SECRET_BYTES: usize = 16;
 #[command(next_help_heading = "Calls between processes (gRPC)")]
 #[group(skip)]
 pub struct RpcConfig {
-    /// This process's certificate, PEM, with the chain up to the authority
+    /// This process's certificate, PEM, with the chain up to the authority. It, its key and the authority are read again
+    /// when they change
     #[arg(long, env = "VOICEPING_GRPC_TLS_CERT", value_name = "FILE", requires_all = ["grpc_tls_key", "grpc_tls_ca"])]
     pub grpc_tls_cert: Option<PathBuf>,
 
@@ -35,6 +36,17 @@ pub struct RpcConfig {
     #[arg(long, env = "VOICEPING_GRPC_TLS_NAME", value_name = "NAME", default_value = "media-node.voiceping")]
     pub grpc_tls_name: String,
 
+    /// Names of which a caller's certificate must carry one; several with commas. Without it, whoever has a certificate of the
+    /// authority may call
+    #[arg(
+        long,
+        env = "VOICEPING_GRPC_TLS_CALLERS",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "grpc_tls_cert"
+    )]
+    pub grpc_tls_callers: Vec<String>,
+
     /// A secret that all processes of the cluster share. Without TLS, for development: it is never sent, but calls can be
     /// read on the way
     #[arg(long, env = "VOICEPING_CLUSTER_SECRET", value_name = "SECRET", hide_env_values = true)]
@@ -45,14 +57,10 @@ impl RpcConfig {
     /// Reads the files. Fails if there is nothing to know each other by.
     pub fn security(&self) -> anyhow::Result<Security> {
         let tls = match (&self.grpc_tls_cert, &self.grpc_tls_key, &self.grpc_tls_ca) {
-            (Some(cert), Some(key), Some(ca)) => Some(Arc::new(Tls {
-                identity: Identity::from_pem(
-                    certificate("--grpc-tls-cert", cert, "grpc")?,
-                    read("--grpc-tls-key", key)?,
-                ),
-                ca: Certificate::from_pem(certificate("--grpc-tls-ca", ca, "grpc_ca")?),
-                name: self.grpc_tls_name.clone(),
-            })),
+            (Some(certificate), Some(key), Some(authority)) => {
+                let paths = Paths { certificate: certificate.clone(), key: key.clone(), authority: authority.clone() };
+                Some(Arc::new(Tls::new(paths, &self.grpc_tls_name, &self.grpc_tls_callers)?))
+            }
             _ => None,
         };
         let secret = match &self.cluster_secret {
@@ -76,44 +84,11 @@ impl RpcConfig {
     }
 }
 
-fn certificate(flag: &str, path: &Path, purpose: &'static str) -> anyhow::Result<Vec<u8>> {
-    let pem = read(flag, path)?;
-    voiceping_signals::certificate::in_use(purpose, &pem);
-    Ok(pem)
-}
-
-fn read(flag: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("{flag}: cannot read {}", path.display()))
-}
-
 /// What a process authenticates itself and others with. Cheap to clone; shows no key.
 #[derive(Clone)]
 pub struct Security {
-    tls: Option<Arc<Tls>>,
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) secret: Option<Secret>,
-}
-
-struct Tls {
-    identity: Identity,
-    ca: Certificate,
-    name: String,
-}
-
-impl Security {
-    pub(crate) fn client_tls(&self) -> Option<ClientTlsConfig> {
-        self.tls.as_ref().map(|tls| {
-            ClientTlsConfig::new()
-                .identity(tls.identity.clone())
-                .ca_certificate(tls.ca.clone())
-                .domain_name(tls.name.clone())
-        })
-    }
-
-    pub(crate) fn server_tls(&self) -> Option<ServerTlsConfig> {
-        self.tls
-            .as_ref()
-            .map(|tls| ServerTlsConfig::new().identity(tls.identity.clone()).client_ca_root(tls.ca.clone()))
-    }
 }
 
 impl fmt::Debug for Security {

@@ -4,10 +4,12 @@
 //! alone keeps strangers and mistakes out, but not somebody who can read or change the traffic. Used by the roles of the
 //! root binary: [`Dialer`] where a process calls, [`Server`] where it is called. Knows nothing of what is called.
 
+mod accept;
 mod client;
 mod config;
 mod secret;
 mod server;
+mod tls;
 mod watch;
 
 pub use client::{Dialer, RpcChannel, RpcError, is_refused};

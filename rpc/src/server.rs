@@ -14,9 +14,9 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tower::Service;
 
+use crate::accept;
 use crate::client::{KEEPALIVE, KEEPALIVE_TIMEOUT};
 use crate::config::Security;
 use crate::secret::HEADER;
@@ -73,9 +73,6 @@ impl Server {
         let mut server = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));
-        if let Some(tls) = self.security.server_tls() {
-            server = server.tls_config(tls).context("the TLS files are no good")?;
-        }
         let health = self.health;
         let (ending, ended) = tokio::sync::oneshot::channel();
         let until = async move {
@@ -84,7 +81,7 @@ impl Server {
             // Nobody waits only when it was cut off.
             let _ = ending.send(());
         };
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = accept::connections(listener, self.security.tls.clone());
         let serving = server.add_routes(self.routes).serve_with_incoming_shutdown(incoming, until);
         let cut_off = async {
             if ended.await.is_ok() {

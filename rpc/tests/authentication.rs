@@ -9,7 +9,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use voiceping_proto::media::v1::relay_client::RelayClient;
 use voiceping_proto::media::v1::relay_server::{Relay, RelayServer};
 use voiceping_proto::media::v1::{SubscribeRequest, SubscribeResponse};
-use voiceping_rpc::{Dialer, RpcConfig, Security, Server, is_refused};
+use voiceping_rpc::{Dialer, RpcChannel, RpcConfig, Security, Server, is_refused};
 
 const SECRET: &str = "a secret of the tests";
 const NAME: &str = "media-node.voiceping";
@@ -46,7 +46,10 @@ async fn start(security: Security) -> Running {
 
 /// The outcome of a call.
 async fn call(security: Security, address: SocketAddr) -> Status {
-    let channel = Dialer::new(security).dial(&address.to_string()).expect("an address");
+    call_over(Dialer::new(security).dial(&address.to_string()).expect("an address")).await
+}
+
+async fn call_over(channel: RpcChannel) -> Status {
     let no_messages = Request::new(tonic::codegen::tokio_stream::empty::<SubscribeRequest>());
     RelayClient::new(channel).subscribe(no_messages).await.expect_err("this service only refuses")
 }
@@ -61,6 +64,7 @@ fn nothing() -> RpcConfig {
         grpc_tls_key: None,
         grpc_tls_ca: None,
         grpc_tls_name: NAME.into(),
+        grpc_tls_callers: Vec::new(),
         cluster_secret: None,
     }
 }
@@ -144,6 +148,39 @@ async fn certificates_of_one_authority_know_each_other() {
     assert_ne!(call(secret(SECRET), server.address).await.code(), Code::AlreadyExists, "in clear");
     let misnamed = start(ours.security("elsewhere")).await;
     assert_ne!(call(ours.security(NAME), misnamed.address).await.code(), Code::AlreadyExists, "not a media node's");
+}
+
+#[tokio::test]
+async fn certificates_are_replaced_under_connections_that_stay() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = start(old.config(folder.path(), NAME).security().expect("files")).await;
+    let open = Dialer::new(old.security("gateway")).dial(&server.address.to_string()).expect("an address");
+    assert_eq!(call_over(open.clone()).await.code(), Code::AlreadyExists);
+    // Half of a change, and no change at all: the old ones stay.
+    std::fs::write(folder.path().join("key.pem"), "no key").expect("written");
+    new.config(folder.path(), NAME);
+    let replaced = async {
+        while call(new.security("gateway"), server.address).await.code() != Code::AlreadyExists {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), replaced).await.expect("the new ones are in use");
+    assert_eq!(call_over(open).await.code(), Code::AlreadyExists, "what was open stays open");
+    assert_ne!(call(old.security("gateway"), server.address).await.code(), Code::AlreadyExists);
+}
+
+#[tokio::test]
+async fn callers_have_a_name_where_one_is_asked_for() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = authority.config(folder.path(), NAME);
+    let named = RpcConfig { grpc_tls_callers: vec!["gateway".into(), NAME.into()], ..config };
+    let server = start(named.security().expect("files")).await;
+    for (caller, may) in [("gateway", true), (NAME, true), ("printer", false)] {
+        let reached = call(authority.security(caller), server.address).await.code() == Code::AlreadyExists;
+        assert_eq!(reached, may, "{caller}");
+    }
 }
 
 #[tokio::test]
