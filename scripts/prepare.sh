@@ -77,6 +77,7 @@ if [ "$scope" = test-deploy ] || [ "$scope" = test ]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv
 fi
 if [ "$scope" = test ]; then
+    has turnserver || install_package coturn
     # For firewalls between those namespaces.
     [ "$(id -u)" != 0 ] || has iptables || install_package iptables
     has chromium || has chromium-browser || has google-chrome || install_package chromium chromium-browser
