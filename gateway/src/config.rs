@@ -144,6 +144,12 @@ mod tests {
     }
 
     #[test]
+    fn a_thousand_people_behind_one_address_are_in_within_a_minute() {
+        let config = parse(&[]).expect("defaults are valid");
+        assert!(config.connect_burst + 60 * config.connect_rate >= 1000);
+    }
+
+    #[test]
     fn a_bad_value_is_named_in_the_error() {
         for arguments in [
             ["--listen", "nowhere"],
@@ -152,6 +158,9 @@ mod tests {
             ["--ping-interval", "0s"],
             ["--drain-deadline", "soon"],
             ["--channel-access", "some"],
+            ["--trusted-proxies", "everybody"],
+            ["--allowed-origins", "talk.example.org"],
+            ["--turn-urls", "stun:turn.example.org"],
         ] {
             let error = parse(&arguments).expect_err("refused");
             assert!(error.contains(arguments[0]) && error.contains(arguments[1]), "{error}");
