@@ -2,6 +2,7 @@
 
 mod support;
 #[path = "../../../fuzz/src/engine.rs"]
+#[allow(unreachable_pub)] // the fuzz targets' crate exports it
 mod targets;
 
 use std::fs;
