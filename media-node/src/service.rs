@@ -421,11 +421,12 @@ impl MediaNode for Service {
         };
         let opens = matches!(change, FloorChange::Open(_));
         let span = if opens { "gate opens" } else { "gate closes" };
+        let talks = &self.inner.events.vitals.talks;
         let changed = trace::within(|| span!(span, kind = "internal"), async {
             if opens {
-                self.inner.events.vitals.talks.begins(&channel, request.epoch);
+                talks.begins(&channel, request.epoch);
             }
-            self.change_floor(channel, request.epoch, change).all().await
+            self.change_floor(channel.clone(), request.epoch, change).all().await
         });
         let mut kept = false;
         for outcome in changed.await.map_err(stopped)? {
@@ -433,6 +434,7 @@ impl MediaNode for Service {
                 .inspect_err(|error| {
                     if opens {
                         metrics::refused(error);
+                        talks.closed(&channel, request.epoch);
                     }
                 })
                 .map_err(refused)?;

@@ -1,4 +1,4 @@
-//! Talks that have begun and not been heard yet: how long it takes from the gate to the first packet, and whose press it was.
+//! Talks whose gates are open: how long it takes from the gate to the first packet, and whose press it was.
 //!
 //! The service notes a gate before it asks the workers for it; the worker that sent the first packet of a talk says so after
 //! its turn. The span is made from that by a task, so that a worker never has one.
@@ -13,7 +13,7 @@ use voiceping_signals::{KeyValue, trace};
 
 use crate::metrics;
 
-/// Talks that may wait to be heard. Beyond that, some are not accounted for.
+/// Talks that are followed. Beyond that, some are not accounted for.
 const ROOM: usize = 16_384;
 
 /// First packets whose spans are not made yet.
@@ -32,14 +32,17 @@ struct Begun {
     at: Instant,
     wall: SystemTime,
     trace: Option<String>,
+    /// Its first packet is out.
+    heard: bool,
 }
 
 /// The first packet of a talk is out.
 #[derive(Debug)]
 struct Heard {
     channel: ChannelId,
-    begun: Begun,
-    at: SystemTime,
+    parent: String,
+    from: SystemTime,
+    to: SystemTime,
 }
 
 impl Talks {
@@ -49,11 +52,11 @@ impl Talks {
         let is_known = begun.get(channel).is_some_and(|known| known.epoch >= epoch);
         if !is_known && begun.len() < ROOM {
             let (at, wall) = (Instant::now(), SystemTime::now());
-            begun.insert(channel.clone(), Begun { epoch, at, wall, trace: trace::parent() });
+            begun.insert(channel.clone(), Begun { epoch, at, wall, trace: trace::parent(), heard: false });
         }
     }
 
-    /// The trace of a talk that has not been heard yet.
+    /// The trace of a talk.
     pub(crate) fn trace(&self, channel: &ChannelId, epoch: u64) -> Option<String> {
         let begun = self.begun();
         begun.get(channel).filter(|known| known.epoch == epoch)?.trace.clone()
@@ -61,22 +64,19 @@ impl Talks {
 
     /// Called by a worker, after its turn: the first packet of a talk is out.
     pub(crate) fn heard(&self, channel: &ChannelId, epoch: u64) {
-        let mut talks = self.begun();
-        if talks.get(channel).is_some_and(|known| known.epoch == epoch)
-            && let Some(begun) = talks.remove(channel)
-        {
-            drop(talks);
-            metrics::talk_started(begun.at.elapsed());
-            if begun.trace.is_some()
-                && let Some(heard) = self.heard.get()
-            {
-                // If nobody keeps up, the span is lost and nobody waits.
-                let _ = heard.try_send(Heard { channel: channel.clone(), begun, at: SystemTime::now() });
-            }
+        let mut begun = self.begun();
+        let Some(talk) = begun.get_mut(channel).filter(|known| known.epoch == epoch && !known.heard) else { return };
+        talk.heard = true;
+        let (at, from, parent) = (talk.at, talk.wall, talk.trace.clone());
+        drop(begun);
+        metrics::talk_started(at.elapsed());
+        if let (Some(parent), Some(heard)) = (parent, self.heard.get()) {
+            // If nobody keeps up, the span is lost and nobody waits.
+            let _ = heard.try_send(Heard { channel: channel.clone(), parent, from, to: SystemTime::now() });
         }
     }
 
-    /// A gate has closed: if nothing was heard, nothing will be.
+    /// A gate has closed, or was not opened.
     pub(crate) fn closed(&self, channel: &ChannelId, epoch: u64) {
         let mut begun = self.begun();
         if begun.get(channel).is_some_and(|known| known.epoch <= epoch) {
@@ -90,11 +90,9 @@ impl Talks {
         // Whoever came first reports.
         let is_first = self.heard.set(sender).is_ok();
         async move {
-            while is_first && let Some(Heard { channel, begun, at }) = heard.recv().await {
-                if let Some(parent) = &begun.trace {
-                    let channel = KeyValue::new("voiceping.channel", channel.to_string());
-                    trace::passed(parent, "first packet", (begun.wall, at), [channel]);
-                }
+            while is_first && let Some(Heard { channel, parent, from, to }) = heard.recv().await {
+                let channel = KeyValue::new("voiceping.channel", channel.to_string());
+                trace::passed(&parent, "first packet", (from, to), [channel]);
             }
         }
     }
@@ -109,24 +107,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_talk_is_waited_for_from_its_gate_to_its_first_packet_or_its_end() {
+    fn a_talk_is_followed_from_its_gate_to_its_end_and_heard_once() {
         let (talks, lobby) = (Talks::default(), ChannelId::from("lobby"));
-        let waits = || talks.begun().len();
-        talks.begins(&lobby, 7);
+        let heard = || talks.begun().get(&lobby).map(|talk| (talk.epoch, talk.heard));
         talks.begins(&lobby, 7);
         talks.begins(&lobby, 6);
         talks.heard(&lobby, 6);
-        assert_eq!(waits(), 1, "another talk's packet is not this one's");
+        assert_eq!(heard(), Some((7, false)), "another talk's packet is not this one's");
         talks.heard(&lobby, 7);
-        assert_eq!(waits(), 0);
+        talks.begins(&lobby, 7);
+        assert_eq!(heard(), Some((7, true)), "its gate was kept open: it has not begun again");
         talks.begins(&lobby, 8);
         talks.closed(&lobby, 7);
-        assert_eq!(waits(), 1, "an older gate");
+        assert_eq!(heard(), Some((8, false)), "an older gate");
         talks.closed(&lobby, 8);
-        assert_eq!(waits(), 0);
+        assert_eq!(heard(), None);
         for number in 0..ROOM + 1 {
             talks.begins(&number.to_string().into(), 1);
         }
-        assert_eq!(waits(), ROOM);
+        assert_eq!(talks.begun().len(), ROOM);
     }
 }

@@ -31,12 +31,14 @@ pub use shutdown::shutdown_signal;
 
 /// How a role is watched.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Telemetry. Traces, metrics and logs go to a collector (OTLP over gRPC) when \
-    OTEL_EXPORTER_OTLP_ENDPOINT names one; the other standard OTEL_ variables count, too")]
+#[command(next_help_heading = "Telemetry")]
 #[group(skip)]
 pub struct Args {
     /// Address and port of /metrics (for Prometheus), /livez and /readyz. For operators alone: not to be reached from
     /// outside [default: none]
+    ///
+    /// Besides, traces, metrics and logs go to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names (OTLP over gRPC); the
+    /// other standard OTEL_ variables count as well.
     #[arg(long, env = "VOICEPING_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
     pub admin_listen: Option<SocketAddr>,
 
