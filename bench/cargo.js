@@ -1,4 +1,7 @@
-/** The benchmarks that are written in Rust. They print lines of a name, a number and its unit, which are passed on. */
+/**
+ * The benchmarks that are written in Rust. They print what is measured, and below it indented lines of a name, a number and its
+ * unit; all of that is passed on.
+ */
 import { run } from "./machine.js";
 
 export const engine = () => cargo("voiceping-engine", "fan_out");
@@ -8,10 +11,9 @@ async function cargo(crate, bench) {
   const output = await run("cargo", ["bench", "--locked", "-p", crate, "--bench", bench]);
   const line = /^ {2}(\S.*?) {2,}(-?[\d.]+.*)$/;
   return output.split("\n").flatMap((text) => {
-    const found = line.exec(text);
-    if (!found) return [];
-    const [, name, rest] = found;
+    const [, name, rest] = line.exec(text) ?? [];
+    if (!name) return text.trim() ? [{ name: text.trim(), value: "" }] : [];
     const [value, ...note] = rest.split(/ {2,}/);
-    return [{ name, value: value.trim(), note: note.join(" ") }];
+    return [{ name: `  ${name}`, value: value.trim(), note: note.join(" ") }];
   });
 }
