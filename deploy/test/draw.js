@@ -8,7 +8,7 @@ const require = createRequire(import.meta.url);
 const folder = require.resolve("uplot").replace(/dist\/.*/, "dist/");
 
 /** Runs in the page. */
-function draw({ title, start, end, panels }) {
+function draw({ title, start, end, panels, latest, trace }) {
   const units = {
     s: (v) => (v >= 86400 ? `${(v / 86400).toFixed(1)} d` : v >= 1 ? `${+v.toFixed(2)} s` : v >= 1e-3 ? `${+(v * 1e3).toFixed(2)} ms` : `${+(v * 1e6).toFixed(1)} µs`),
     percentunit: (v, d) => `${(v * 100).toFixed(d ?? 0)} %`,
@@ -47,10 +47,21 @@ function draw({ title, start, end, panels }) {
       box.insertAdjacentHTML("beforeend", `<strong style="color:${names[step?.color] ?? "#ccc"}">${text}</strong>`);
       continue;
     }
-    if (panel.type !== "timeseries") {
-      box.insertAdjacentHTML("beforeend", "<p>Traces, from Jaeger.</p>");
+    if (panel.type === "table") {
+      const rows = latest.map(({ id, spans, took }) => `<tr><td>${id}<td>voiceping-gateway: ptt-start<td>${spans} spans<td>${written("s", took)}`);
+      box.insertAdjacentHTML("beforeend", `<table>${rows.join("")}</table>`);
       continue;
     }
+    if (panel.type === "traces") {
+      const whole = Math.max(...trace.map((span) => span.from + span.took));
+      const services = [...new Set(trace.map((span) => span.service))];
+      const bars = trace.map((span) => `<div class=span><em style="padding-left:${span.depth * 18}px"><i style="background:${colors[services.indexOf(span.service)]}"></i>
+        ${span.service} <b>${span.name}</b></em><u><s style="margin-left:${(span.from / whole) * 88}%;width:${Math.max((span.took / whole) * 88, 0.2)}%;
+        background:${colors[services.indexOf(span.service)]}"></s>${written("s", span.took)}</u></div>`);
+      box.insertAdjacentHTML("beforeend", bars.join(""));
+      continue;
+    }
+    if (panel.type !== "timeseries") continue;
     const times = [];
     for (let at = Math.ceil(start); at <= end; at++) times.push(at);
     const lines = panel.lines.map(({ label, values }) => {
@@ -83,7 +94,10 @@ const style = `body{background:#111217;color:#ccccdc;font:13px sans-serif;margin
 main{position:relative}h2,section{position:absolute;margin:0;box-sizing:border-box}h2{font-size:15px;font-weight:500;padding-top:6px}
 section{background:#181b1f;border:1px solid #25282d;border-radius:3px;padding:6px 8px;overflow:hidden}h3{font-size:13px;font-weight:500;margin:2px 0 6px}
 strong{display:block;text-align:center;font-size:32px;font-weight:500;margin-top:20px}ul{list-style:none;margin:0;padding:0;font-size:11px}
-li{height:18px;display:flex;align-items:center;gap:6px}li b{margin-left:auto;font-weight:400}li i{width:14px;height:3px}`;
+table{border-collapse:collapse;width:100%;font-size:12px}td{padding:3px 8px;border-top:1px solid #25282d}
+.span{display:flex;height:26px;align-items:center;font-size:12px}.span em{width:36%;font-style:normal;box-sizing:border-box}.span b{color:#fff;font-weight:500}
+.span i{display:inline-block;width:10px;height:10px;margin-right:6px}.span u{flex:1;text-decoration:none;display:flex;align-items:center;gap:6px}
+.span s{display:inline-block;height:12px}li{height:18px;display:flex;align-items:center;gap:6px}li b{margin-left:auto;font-weight:400}li i{width:14px;height:3px}`;
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM || "/usr/bin/chromium",

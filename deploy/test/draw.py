@@ -38,6 +38,34 @@ def drawn(stage, name, board, start, end):
         }
 
 
+def presses(collector):
+    """Traces of presses, the latest first, as (id, spans)."""
+    found = [(key, spans) for key, spans in collector.traces().items()
+             if any(span.name == "ptt-start" for _, span in spans) and len({service for service, _ in spans}) > 1]
+    return sorted(found, key=lambda each: each[1][0][1].start_time_unix_nano, reverse=True)
+
+
+def table(traces):
+    return [{"id": key, "spans": len(spans), "took": (max(span.end_time_unix_nano for _, span in spans)
+             - spans[0][1].start_time_unix_nano) / 1e9} for key, spans in traces[:10]]
+
+
+def waterfall(spans):
+    """A trace's spans, children after their parents."""
+    by_parent, known = {}, {span.span_id for _, span in spans}
+    for service, span in spans:
+        by_parent.setdefault(span.parent_span_id if span.parent_span_id in known else b"", []).append((service, span))
+    start = spans[0][1].start_time_unix_nano
+
+    def under(parent, depth):
+        for service, span in by_parent.get(parent, []):
+            yield {"service": service, "name": span.name, "depth": depth, "from": (span.start_time_unix_nano - start) / 1e9,
+                   "took": (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9}
+            yield from under(span.span_id, depth + 1)
+
+    return list(under(b"", 0))
+
+
 def main():
     with Stage() as stage:
         start = time.time()
@@ -45,8 +73,12 @@ def main():
         threading.Timer(SECONDS * 0.6, lambda: stage.end("gateway-1")).start()
         stage.talk(SECONDS, members=80, channels=8, may_fail=True)
         end = time.time()
+        traces = presses(stage.collector)
+        richest = max((spans for _, spans in traces), key=len)
         for name, board in dashboards().items():
-            shown = {"title": board["title"], "start": start, "end": end, "panels": list(drawn(stage, name, board, start, end))}
+            panels = list(drawn(stage, name, board, start, end))
+            shown = {"title": board["title"], "start": start, "end": end, "panels": panels,
+                     "latest": table(traces), "trace": waterfall(richest)}
             (TOOLS / "node" / "shown.json").write_text(json.dumps(shown))
             script = (REPOSITORY / "deploy" / "test" / "draw.js").read_text()
             (TOOLS / "node" / "draw.js").write_text(script)

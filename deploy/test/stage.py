@@ -1,9 +1,10 @@
-"""A real cluster that is watched by a real Prometheus, for test_panels.py and draw.py: two gateways and two media nodes with
-certificates, Redis, and the load generator's members, who talk.
+"""A real cluster that is watched by a real Prometheus and a collector of traces, for test_panels.py and draw.py: two gateways and
+two media nodes with certificates, Redis, and the load generator's members, who talk.
 
 Needs the binary in VOICEPING_BIN, redis-server and openssl. Everything is on loopback, on ports that are free, and ends with it.
 """
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -18,7 +19,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import grpc
 import yaml
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from watch import ALERTS, PROMETHEUS
 
@@ -43,6 +46,8 @@ class Stage(contextlib.ExitStack):
         return self
 
     def build(self):
+        self.collector = Collector()
+        self.callback(self.collector.stop)
         redis = free_port()
         self.run("redis", "redis-server", "--port", str(redis), "--bind", ADDRESS, "--save", "")
         certificates(self.folder)
@@ -88,6 +93,8 @@ class Stage(contextlib.ExitStack):
     def run(self, name, *command):
         log = (self.folder / f"{name}.log").open("w")
         variables = {key: value for key, value in os.environ.items() if not key.startswith(("VOICEPING_", "OTEL_"))}
+        variables |= {"OTEL_EXPORTER_OTLP_ENDPOINT": self.collector.url, "OTEL_BSP_SCHEDULE_DELAY": "500",
+                      "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
         process = subprocess.Popen([str(word) for word in command], env=variables, stdout=log, stderr=subprocess.STDOUT)
         self.processes[name] = process
         self.callback(lambda: (process.kill(), process.wait(), log.close()))
@@ -129,6 +136,34 @@ class Stage(contextlib.ExitStack):
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{arguments}: {error.read().decode()}") from error
         return found["result"] if isinstance(found, dict) and "result" in found else found
+
+
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    """Keeps the spans that it is sent: (service, span)."""
+
+    def __init__(self):
+        self.spans = []
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self.server)
+        self.url = f"http://{ADDRESS}:{self.server.add_insecure_port(f'{ADDRESS}:0')}"
+        self.server.start()
+
+    def Export(self, request, context):
+        for resource in request.resource_spans:
+            named = {each.key: each.value.string_value for each in resource.resource.attributes}
+            for scope in resource.scope_spans:
+                self.spans += [(named["service.name"], span) for span in scope.spans]
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+    def stop(self):
+        self.server.stop(None)
+
+    def traces(self):
+        """The spans by their trace, each in the order of time."""
+        found = {}
+        for service, span in sorted(list(self.spans), key=lambda each: each[1].start_time_unix_nano):
+            found.setdefault(span.trace_id.hex(), []).append((service, span))
+        return found
 
 
 def free_port():

@@ -6,7 +6,7 @@ import time
 import unittest
 
 from stage import BINARY, Stage
-from watch import alerts, queries
+from watch import alerts, dashboards, flat, queries
 
 SECONDS = 20
 
@@ -27,6 +27,16 @@ class Panels(unittest.TestCase):
             if not any(value != "NaN" for each in series for _, value in each["values"]):
                 empty.append(f"{name}: {panel}: {expression}")
         self.assertEqual(empty, [])
+
+    def test_the_traces_that_are_looked_for_are_there(self):
+        searched = [target for board in dashboards().values() for panel in flat(board["panels"])
+                    for target in panel.get("targets", []) if target.get("queryType") == "search"]
+        self.assertTrue(searched)
+        for target in searched:
+            of_it = [trace for trace in self.stage.collector.traces().values()
+                     if (target["service"], target["operation"]) in [(service, span.name) for service, span in trace]]
+            self.assertTrue(of_it, target)
+            self.assertTrue(any(len({service for service, _ in trace}) > 1 for trace in of_it), "it goes on in another process")
 
     def test_prometheus_evaluates_every_alert(self):
         rules = [rule for group in self.stage.ask_prometheus("rules")["groups"] for rule in group["rules"]]
