@@ -1,6 +1,8 @@
 //! A flood from strangers while a talk goes on: junk that looks like checks and handshakes, and connections that say nothing.
 //! They come from a network namespace, over a cable, at addresses that the node cannot tell from honest ones. Needs root.
 
+#![allow(clippy::print_stderr)] // says what it saw, or that it was skipped
+
 #[path = "../../../tests/cluster/network.rs"]
 #[allow(dead_code)] // what cuts cables is for others
 mod network;
