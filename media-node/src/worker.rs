@@ -434,8 +434,11 @@ impl Thread {
                     for peer in self.peers.iter().flatten() {
                         let (channel, index) = (channel.clone(), self.index);
                         // A peer that has stopped has nothing to relay.
-                        let _ = peer.worker.post(Command::Work(Box::new(move |engine, now, _| {
+                        let _ = peer.worker.post(Command::Work(Box::new(move |engine, now, batch| {
                             engine.set_peer_listening(now, &channel, index, listening);
+                            if listening {
+                                engine.replay_to_peer(now, &channel, index, batch);
+                            }
                         })));
                     }
                     // Last: when others hear of it, so have the peers that may get the talk.

@@ -169,6 +169,8 @@ pub struct Consumer {
     pub offset: Option<u64>,
     /// The first index sent under this offset; what comes late from before it is dropped.
     pub first_index: u64,
+    /// When its client is expected to be able to hear.
+    pub ready_at: Instant,
     /// The index in the floor output of what it is sent next, while it is late; see [`Late`].
     pub late: Option<u64>,
     /// Packets sent.
@@ -252,6 +254,7 @@ mod tests {
             next_index,
             offset: None,
             first_index: 0,
+            ready_at: Instant::now(),
             late: None,
             packets: 0,
             octets: 0,

@@ -77,7 +77,7 @@ impl Config {
             ice_timeout: Duration::from_secs(30),
             silence: Duration::from_secs(4),
             retire_after: Duration::from_secs(60),
-            replay: Duration::from_secs(1),
+            replay: Duration::ZERO,
             transports_per_connection: 160,
             transports: 50_000,
             epoch,

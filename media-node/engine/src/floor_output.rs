@@ -122,6 +122,17 @@ impl FloorOutput {
         self.next_index
     }
 
+    /// A packet of the present talk that is still kept, with the timestamp that its speaker gave it.
+    pub fn as_spoken(&self, index: u64, into: &mut Vec<u8>) -> Option<()> {
+        let segment = self.segment.as_ref().filter(|segment| index >= segment.first_index)?;
+        let packet = self.cached(index)?;
+        let timestamp = rtp::Packet::parse(packet)?.timestamp();
+        into.clear();
+        into.extend_from_slice(packet);
+        rtp::set_timestamp(into, timestamp.wrapping_sub(segment.timestamp_offset));
+        Some(())
+    }
+
     /// A packet that is still kept.
     pub fn cached(&self, index: u64) -> Option<&[u8]> {
         let (kept, packet) = self.cache.get((index % CACHE_LEN) as usize)?;

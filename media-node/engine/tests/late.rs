@@ -3,16 +3,19 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use support::nodes::Nodes;
 use support::{DELAY, Sim};
 use voiceping_engine::Role;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 const FRAME: Duration = Duration::from_millis(20);
 
 /// Alice speaks since ten packets, Bob listens from the beginning, Carol consumes now.
 fn late(seed: u64) -> (Sim, [usize; 3], Vec<u64>) {
-    let mut sim = Sim::new(seed);
+    let mut sim = Sim::replaying(Instant::now(), seed, SECOND);
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| sim.client(name, Role::Client));
     sim.connect_all();
     sim.produce(alice, "c");
@@ -84,7 +87,7 @@ fn a_talk_that_was_released_is_heard_to_its_end() {
 
 #[test]
 fn who_consumes_before_its_handshake_is_done_hears_the_beginning_too() {
-    let mut sim = Sim::new(4);
+    let mut sim = Sim::replaying(Instant::now(), 4, SECOND);
     let alice = sim.client("alice", Role::Client);
     sim.connect_all();
     sim.produce(alice, "c");
@@ -121,4 +124,48 @@ fn who_leaves_while_being_late_is_sent_nothing_more() {
     sim.engine.close_connection(sim.now, &connection, Some(&"c".into()), None, &mut sim.out);
     sim.talk(alice, 20);
     assert!(sim.clients[carol].heard("alice").len() <= heard.len() + 2, "but for what was on the wire");
+}
+
+#[test]
+fn the_first_listener_of_another_worker_and_of_another_node_hears_the_beginning() {
+    let mut nodes = Nodes::replaying(7, &[2, 2], SECOND);
+    let alice = nodes.client(0, "alice");
+    let others = [(0, "anna"), (1, "bob"), (2, "carol"), (3, "dave")].map(|(engine, name)| nodes.client(engine, name));
+    nodes.connect_all();
+    nodes.produce(alice, "c");
+    nodes.set_floor(0, "c", 1, Some("alice")).expect("first");
+    let mut said = nodes.talk(alice, 8);
+    others.into_iter().for_each(|listener| nodes.consume(listener, "c"));
+    said.extend(nodes.talk(alice, 30));
+    nodes.run_for(FRAME);
+    for listener in others {
+        assert_eq!(nodes.heard(listener, "alice"), said, "{listener:?}");
+        let (engine, client) = listener;
+        let received = &nodes.engines[engine].clients[client].received;
+        for pair in received.windows(2) {
+            assert_eq!(pair[1].sequence_number, pair[0].sequence_number.wrapping_add(1));
+            assert_eq!(pair[1].timestamp, pair[0].timestamp.wrapping_add(960));
+        }
+    }
+}
+
+#[test]
+fn nobody_is_handed_a_talk_whose_gate_is_closed() {
+    for first in [true, false] {
+        let mut nodes = Nodes::replaying(8, &[2, 1], SECOND);
+        let alice = nodes.client(0, "alice");
+        let others = [(1, "bob"), (2, "carol")].map(|(engine, name)| nodes.client(engine, name));
+        nodes.connect_all();
+        nodes.produce(alice, "c");
+        nodes.set_floor(0, "c", 1, Some("alice")).expect("first");
+        nodes.talk(alice, 8);
+        if first {
+            nodes.set_floor(0, "c", 1, None).expect("hers");
+        } else {
+            nodes.set_floor(0, "c", 2, Some("somebody")).expect("newer");
+        }
+        others.into_iter().for_each(|listener| nodes.consume(listener, "c"));
+        nodes.run_for(Duration::from_secs(1));
+        assert!(others.into_iter().all(|listener| nodes.heard(listener, "alice").is_empty()));
+    }
 }

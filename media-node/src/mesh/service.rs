@@ -108,9 +108,15 @@ async fn follow(
         if channels.len() > MAX_CHANNELS {
             return Status::resource_exhausted("too many channels");
         }
-        let told = Answers::ask(&mesh.inner.workers, move |engine, now| {
-            engine.set_relay_listening(now, &channel, relay, listening);
-        });
+        let told = Answers::of(mesh.inner.workers.iter().map(|worker| {
+            let channel = channel.clone();
+            worker.ask(move |engine, now, batch| {
+                engine.set_relay_listening(now, &channel, relay, listening);
+                if listening {
+                    engine.replay_to_node(now, &channel, relay, batch);
+                }
+            })
+        }));
         if let Err(error) = told.all().await {
             return stopped(error);
         }

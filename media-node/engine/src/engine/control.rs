@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rand::RngExt;
 
-use super::{Engine, Error, Event, Outbound};
+use super::{Engine, Error, Event, Outbound, replay};
 use crate::channel::{ChannelKey, Consumer, ConsumerKey, Producer, ProducerKey, TransportKey};
 use crate::dtls::{Fingerprint, Role};
 use crate::id::{ChannelId, ConnectionId, ConsumerId, GatewayId, ProducerId, TransportId};
@@ -259,6 +259,7 @@ impl Engine {
             next_index: self.rng.random_range(1..1 << 15),
             offset: None,
             first_index: 0,
+            ready_at: now + replay::NEGOTIATION,
             late: None,
             packets: 0,
             octets: 0,

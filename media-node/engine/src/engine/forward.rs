@@ -162,6 +162,10 @@ impl Engine {
                 consumer.hear_from_now();
                 continue;
             }
+            if begins && now < consumer.ready_at && consumer.late.is_none() && consumer.member.is_none() {
+                consumer.late = Some(output_index);
+                late.push(Late { consumer: consumer_key, start: consumer.ready_at, give_up: now + 2 * replay });
+            }
             if consumer.late.is_some_and(|next| output_index >= next) {
                 continue; // its turn comes
             }

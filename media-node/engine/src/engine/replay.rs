@@ -4,6 +4,9 @@
 //! until then is kept by the floor output; they are sent it faster than it was spoken, in order and without a gap to what
 //! follows, until they have caught up with the others.
 //!
+//! A worker or a node that has nobody to hear a channel is not sent its packets. When its first listener comes in the first
+//! moments of a talk, the speaker's engine sends what it has kept.
+//!
 //! A talk that is over because its floor was taken, its end came or a gateway closed it is replayed to nobody any more. After a
 //! release it still is, for a moment: its last words are as good as its first.
 //!
@@ -12,8 +15,12 @@
 
 use std::time::{Duration, Instant};
 
+use slotmap::SlotMap;
+
 use super::{Engine, Outbound};
-use crate::channel::{Channel, ChannelKey, ConsumerKey, Floor, Late};
+use crate::channel::{Channel, ChannelKey, ConsumerKey, Floor, Late, RelaySlot};
+use crate::id::{ChannelId, RelayId};
+use crate::relay::Outgoing;
 use crate::rtp;
 use crate::timers::Timer;
 use crate::transport::Transport;
@@ -26,7 +33,7 @@ const TICK: Duration = Duration::from_millis(10);
 const PORTION: usize = 2;
 
 /// How long a client takes from the answer to its `consume` to being able to hear, usually: what comes sooner is lost.
-const NEGOTIATION: Duration = Duration::from_millis(60);
+pub(super) const NEGOTIATION: Duration = Duration::from_millis(60);
 
 /// The same once its transport is connected, if it was not.
 const SETTLING: Duration = Duration::from_millis(20);
@@ -48,8 +55,59 @@ impl Engine {
         }
         consumer.late = Some(first);
         let give_up = now + 2 * self.config.replay;
-        channel.late.push(Late { consumer: consumer_key, start: now + NEGOTIATION, give_up });
+        channel.late.push(Late { consumer: consumer_key, start: consumer.ready_at, give_up });
         self.schedule_replay(now, key);
+    }
+
+    /// Hands what is kept of a talk that has just begun here to another engine of this node, which has its first listener.
+    pub fn replay_to_peer(&mut self, now: Instant, id: &ChannelId, peer: u32, out: &mut impl Outbound) {
+        self.replay_kept(
+            now,
+            id,
+            |channel, _, packet, out: &mut _| {
+                Outbound::relay(out, 1 << peer, &channel.id, channel.epoch, packet);
+            },
+            out,
+        );
+    }
+
+    /// The same to another node.
+    pub fn replay_to_node(&mut self, now: Instant, id: &ChannelId, relay: RelayId, out: &mut impl Outbound) {
+        let Some(&slot) = self.relay_by_id.get(&relay) else { return };
+        self.replay_kept(
+            now,
+            id,
+            |channel, relays, packet, out: &mut _| {
+                let Some(relay) = relays.get_mut(slot) else { return };
+                let id = (channel.id.as_str(), channel.hash);
+                if let Some((len, path)) = relay.seal(Outbound::buffer(out), id, channel.epoch, packet) {
+                    Outbound::send(out, len, path);
+                }
+            },
+            out,
+        );
+    }
+
+    /// Passes on what is kept of a talk that goes on here, as it came from its speaker.
+    fn replay_kept<O: Outbound>(
+        &mut self,
+        now: Instant,
+        id: &ChannelId,
+        mut each: impl FnMut(&Channel, &mut SlotMap<RelaySlot, Outgoing>, &[u8], &mut O),
+        out: &mut O,
+    ) {
+        let Some(channel) = self.channel_by_id.get(id).map(|key| &self.channels[*key]) else { return };
+        // Only where it has passed the gate, and only while that is open.
+        let Some(holder) = channel.holder().filter(|holder| now < holder.valid_until) else { return };
+        if !self.transports_by_connection.contains_key(&holder.connection) {
+            return;
+        }
+        let Some(first) = channel.output.begun(now, channel.epoch, self.config.replay) else { return };
+        for index in first..channel.output.next_index() {
+            if channel.output.as_spoken(index, &mut self.normal_form).is_some() {
+                each(channel, &mut self.relays, &self.normal_form, out);
+            }
+        }
     }
 
     pub(super) fn schedule_replay(&mut self, now: Instant, key: ChannelKey) {

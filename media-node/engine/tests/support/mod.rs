@@ -99,9 +99,15 @@ impl Sim {
     }
 
     pub fn starting_at(now: Instant, seed: u64) -> Self {
+        Self::replaying(now, seed, Duration::ZERO)
+    }
+
+    /// One whose engine replays this much of a talk.
+    pub fn replaying(now: Instant, seed: u64, replay: Duration) -> Self {
         let node = Identity::generate().expect("randomness");
         let mut rng = StdRng::seed_from_u64(seed);
-        let engine = Engine::new(Config::new(node.clone(), (now, SystemTime::now())), rng.random());
+        let config = Config { replay, ..Config::new(node.clone(), (now, SystemTime::now())) };
+        let engine = Engine::new(config, rng.random());
         Self {
             now,
             engine,

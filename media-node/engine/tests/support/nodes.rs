@@ -49,9 +49,15 @@ pub struct Nodes {
 impl Nodes {
     /// `workers[n]` engines for node `n`, all nodes subscribed to each other.
     pub fn new(seed: u64, workers: &[usize]) -> Self {
+        Self::replaying(seed, workers, Duration::ZERO)
+    }
+
+    /// The same, replaying this much of a talk.
+    pub fn replaying(seed: u64, workers: &[usize], replay: Duration) -> Self {
         let now = Instant::now();
         let node: Vec<usize> = workers.iter().enumerate().flat_map(|(node, count)| vec![node; *count]).collect();
-        let engines = (0..node.len()).map(|at| Sim::starting_at(now, seed.wrapping_mul(31) + at as u64)).collect();
+        let engines =
+            (0..node.len()).map(|at| Sim::replaying(now, seed.wrapping_mul(31) + at as u64, replay)).collect();
         let mut nodes = Self {
             engines,
             node,
@@ -207,7 +213,11 @@ impl Nodes {
     fn listening(&mut self, at: usize, channel: ChannelId, listening: bool) {
         let now = self.now();
         for peer in self.peers_of(at) {
-            self.engines[peer].engine.set_peer_listening(now, &channel, at as u32, listening);
+            let Sim { engine, out, .. } = &mut self.engines[peer];
+            engine.set_peer_listening(now, &channel, at as u32, listening);
+            if listening {
+                engine.replay_to_peer(now, &channel, at as u32, out);
+            }
         }
         let listeners = self.listeners.entry(channel.clone()).or_default();
         let changed = if listening { listeners.insert(at) } else { listeners.remove(&at) };
@@ -215,8 +225,12 @@ impl Nodes {
         let node = self.node[at];
         let carried = listeners.iter().any(|engine| self.node[*engine] == node);
         for other in (0..self.engines.len()).filter(|other| self.node[*other] != node) {
-            let engine = &mut self.engines[other].engine;
+            let Sim { engine, out, .. } = &mut self.engines[other];
             engine.set_relay_listening(now, &channel, RelayId(node as u64), carried);
+            if carried && changed {
+                engine.replay_to_node(now, &channel, RelayId(node as u64), out);
+            }
+            self.engines[other].drain();
         }
     }
 
