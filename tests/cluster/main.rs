@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // seeds and times are told to whoever reads the output
 
+#[path = "../../bench/baselines.rs"]
+mod baselines;
 mod chaos;
 mod cluster;
 mod drain;

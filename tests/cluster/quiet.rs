@@ -1,10 +1,12 @@
 //! What costs nothing: members who are there and say nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use serde_json::json;
 use voiceping_testkit::signaling::Signaling;
 
+use crate::baselines;
 use crate::cluster::{Cluster, Shape};
 use crate::phone::join;
 use crate::user::user_name;
@@ -30,6 +32,32 @@ async fn idle_members_cost_redis_no_commands() -> Result<()> {
     // What goes on is a beat, a registration and a look at the registry now and then; the two spans differ by some of them.
     // One command for each member in all that time would be seen.
     assert!(together < alone + MEMBERS as u64, "{alone} commands with two members, {together} with {MEMBERS} more");
+    Ok(())
+}
+
+/// What a press and a release ask of Redis, with what goes on besides taken away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_talk_costs_redis_few_commands() -> Result<()> {
+    const TALKS: u32 = 100;
+    let cluster = Cluster::start(Shape::Cluster(2, 1)).await?;
+    let mut speaker = member(&cluster, 0, "talk").await?;
+    let _listener = member(&cluster, 1, "talk").await?;
+    // The first of a script brings its text.
+    talk(&mut speaker).await?;
+    let idle = commands_in(&cluster, WHILE).await as f64 / WHILE.as_secs_f64();
+    let (started, before) = (Instant::now(), commands(&cluster));
+    for _ in 0..TALKS {
+        talk(&mut speaker).await?;
+    }
+    let besides = idle * started.elapsed().as_secs_f64();
+    let each = ((commands(&cluster) - before) as f64 - besides) / f64::from(TALKS);
+    baselines::check("redis.commands_per_talk", each);
+    Ok(())
+}
+
+async fn talk(speaker: &mut Signaling) -> Result<()> {
+    speaker.ok("ptt-start", json!({"channelId": "talk"})).await?;
+    speaker.ok("ptt-stop", json!({"channelId": "talk"})).await?;
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! `voiceping loadtest` against the all-in-one, both as real processes, with few members for a short time. What it counts does
 //! not depend on how fast the machine is: everybody joins, nothing is lost, nothing is clipped.
 
+#[path = "../../bench/baselines.rs"]
+mod baselines;
+mod counts;
 #[allow(dead_code)] // of the tests of the all-in-one, which use all of it
 #[path = "../stack/process.rs"]
 mod process;
@@ -107,6 +110,25 @@ async fn members_of_the_independent_client_agree() -> Result<()> {
     // That client does not tell when a packet has left it: on a busy machine a release overtakes the last one.
     assert_eq!(report["counts"]["lost"], report["counts"]["clipped_last"], "{report:#}");
     Ok(())
+}
+
+#[tokio::test]
+async fn members_without_media_and_browsers_profiles_take_part() -> Result<()> {
+    let server = Process::start(&[]).await?;
+    for profile in ["aes128-cm-sha1-80", "aes128-gcm"] {
+        let members = ["--members", "6", "--channels", "2", "--quiet-members", "10", "--srtp-profile", profile];
+        let outcome =
+            loadtest(&server.url(), SECRET, &[&members[..], &["--late-members", "0"], &TRAFFIC].concat()).await?;
+        ensure!(outcome.succeeded, "{} {}", outcome.output, outcome.errors);
+        let report = outcome.json()?;
+        assert_clean(&report, 16);
+        assert_whole(&report);
+        assert_eq!(report["milliseconds"]["join_quiet"]["count"], 10, "{report:#}");
+        // Two listeners with media and five without, of each talk.
+        let (pushes, granted) = (report["counts"]["pushes"].as_u64(), report["counts"]["granted"].as_u64());
+        assert_eq!(pushes, granted.map(|granted| 7 * granted), "{report:#}");
+    }
+    server.until_connections(0).await
 }
 
 #[tokio::test]

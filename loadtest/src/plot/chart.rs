@@ -72,19 +72,19 @@ impl Chart<'_> {
         root.fill(&WHITE)?;
         let text = |size: u32| (FONT, size).into_font().color(&INK);
         let mut chart = ChartBuilder::on(&root)
-            .caption(self.title, text(19))
+            .caption(self.title, text(23))
             .margin(16)
             .margin_right(28)
-            .x_label_area_size(48)
-            .y_label_area_size(72)
+            .x_label_area_size(54)
+            .y_label_area_size(80)
             .build_cartesian_2d(x, y)?;
         chart
             .configure_mesh()
             .bold_line_style(FAINT)
             .light_line_style(TRANSPARENT)
             .axis_style(FAINT)
-            .label_style(text(13))
-            .axis_desc_style(text(13))
+            .label_style(text(16))
+            .axis_desc_style(text(16))
             .x_labels(12)
             .y_labels(10)
             .x_desc(self.x.name())
@@ -110,7 +110,7 @@ impl Chart<'_> {
             .legend_area_size(34)
             .background_style(WHITE.mix(0.9))
             .border_style(FAINT)
-            .label_font(text(13))
+            .label_font(text(16))
             .draw()?;
         root.present()
     }
