@@ -39,11 +39,12 @@ ENV VOICEPING_LISTEN=0.0.0.0:3000 \
     VOICEPING_GRPC_LISTEN=0.0.0.0:50051 \
     VOICEPING_MEDIA_LISTEN=0.0.0.0:40000 \
     VOICEPING_WEB_ROOT=/usr/share/voiceping/page
-EXPOSE 3000/tcp 50051/tcp 40000/udp
+# A gateway; a media node: calls, media; with VOICEPING_ADMIN_LISTEN metrics and health.
+EXPOSE 3000/tcp 50051/tcp 40000/udp 40000/tcp 9464/tcp
 # By number, so that an orchestrator can tell that it is not root.
 USER 65532:65532
 # No HEALTHCHECK: the roles answer on different ports, and nothing in here could ask. Orchestrators ask from outside:
-# a gateway GET /live and /ready, a media node grpc.health.v1.
+# GET /livez and /readyz on the admin port, a gateway also /live and /ready on its own.
 ENTRYPOINT ["/usr/local/bin/voiceping"]
 ARG VERSION=unknown
 ARG REVISION=unknown
