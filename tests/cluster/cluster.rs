@@ -264,6 +264,7 @@ pub(crate) fn rpc_config(secret: &str) -> RpcConfig {
         grpc_tls_key: None,
         grpc_tls_ca: None,
         grpc_tls_name: String::new(),
+        grpc_tls_callers: Vec::new(),
         cluster_secret: Some(secret.into()),
     }
 }
