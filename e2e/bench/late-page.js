@@ -1,10 +1,12 @@
 /**
- * The half of `late.js` that runs in the page; must not use anything from outside of itself. The speaker is our library; the
- * listener signals by hand what an existing client signals: a consumer for each talk, made when the push comes.
+ * The half of `late.js` that runs in the page; must not use anything from outside of itself. The speaker is our library, and so
+ * is a listener who is there all the time; the late one signals by hand what an existing client signals: a consumer for each
+ * talk, made when the push comes, `away` milliseconds after it as if both had to travel.
  *
- * Each talk is a ladder of tones, one for each 30 ms, so that every piece of what is heard tells when it was said.
+ * Each talk is a ladder of tones that begins with the press, one for each 30 ms, so that every piece of what is heard tells
+ * when it was said.
  */
-export async function measure({ code, url, tokens, talks }) {
+export async function measure({ code, url, tokens, talks, away }) {
   const { connect } = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
   const STEP = 0.03;
   const tones = Array.from({ length: 33 }, (_, step) => 500 + 100 * step);
@@ -15,33 +17,42 @@ export async function measure({ code, url, tokens, talks }) {
   const speaker = connect(url, tokens[0], { microphone: async () => mouth.stream.getAudioTracks()[0] });
   const channel = speaker.join("bench");
   await until(() => channel.canTalk);
+  const present = presentListener();
+  await until(() => present.state === "joined");
+  let atOnce = [];
+  listen(document.querySelectorAll('audio[data-channel="bench"]')[1].srcObject.getAudioTracks()[0], (window) =>
+    atOnce.push(window),
+  );
   const listener = await lateListener();
 
   const results = [];
   for (let talk = 0; talk < talks; talk++) {
     await pause(500 + 200 * Math.random());
     listener.begin();
+    atOnce = [];
     channel.hold();
+    const said = ladder();
     await until(() => channel.talk === "talking");
-    const said = ladder(); // at once: what is said first is what a late listener loses
     await pause(1_800);
     channel.release();
     await until(() => channel.talk === "idle");
     await pause(600);
-    results.push(summary(listener.end(), said));
+    const { windows, ready } = listener.end();
+    results.push({ present: summary(atOnce, said), late: summary(windows, said), ready });
   }
   return results;
 
-  /** Which steps were heard at all, how long after it was said the first sound came, and how late the last step was. */
-  function summary({ windows, ready }, said) {
+  /** Which steps were heard, when the first sound came after the press, and how late the last step was. */
+  function summary(windows, said) {
     const times = new Map();
-    for (const { at, step } of windows) {
-      if (at > said - 20 && !times.has(step)) times.set(step, at);
-    }
+    for (const { at, step } of windows) if (!times.has(step)) times.set(step, at);
     const heard = [...times.keys()].sort((a, b) => a - b);
-    const lagOf = (step) => times.get(step) - said - 1_000 * STEP * step;
-    const first = Math.min(...times.values());
-    return { heard, first: heard.length ? first - said : null, lag: heard.length ? lagOf(heard.at(-1)) : null, ready };
+    if (heard.length === 0) return { heard, first: null, lag: null };
+    return { heard, first: Math.min(...times.values()) - said, lag: times.get(heard.at(-1)) - said - 1_000 * STEP * heard.at(-1) };
+  }
+
+  function presentListener() {
+    return connect(url, tokens[2], { microphone: false }).join("bench");
   }
 
   /** Digital silence would let the encoder and the jitter buffer do what they never do with a microphone. */
@@ -86,14 +97,18 @@ export async function measure({ code, url, tokens, talks }) {
       } else if (type === "speaker-changed" && data.isBusy) {
         producerId = data.producerId;
         pushed = performance.now();
-        void hear();
+        setTimeout(hear, away);
       }
     };
     await ask("join-channel", { channelId: "bench" });
     const { routerRtpCapabilities: rtpCapabilities } = await ask("get-router-capabilities", { channelId: "bench" });
     const transport = await ask("create-transport", { channelId: "bench", direction: "recv" });
     const peer = new RTCPeerConnection();
-    peer.ontrack = ({ track }) => listen(track);
+    peer.ontrack = ({ track }) => {
+      const element = Object.assign(document.createElement("audio"), { autoplay: true, srcObject: new MediaStream([track]) });
+      document.body.append(element);
+      listen(track, (window) => windows.push(window));
+    };
     const sections = [];
     let connected = false;
     let turn = Promise.resolve();
@@ -137,31 +152,30 @@ export async function measure({ code, url, tokens, talks }) {
       ].join("\r\n");
     }
 
-    function listen(track) {
-      const element = Object.assign(document.createElement("audio"), { autoplay: true, srcObject: new MediaStream([track]) });
-      document.body.append(element);
-      const reader = new MediaStreamTrackProcessor({ track }).readable.getReader();
-      void (async () => {
-        for (let kept = []; ; ) {
-          const { value: piece, done } = await reader.read();
-          if (done) return;
-          const now = performance.now();
-          const samples = new Float32Array(piece.numberOfFrames);
-          piece.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
-          kept = kept.concat(Array.from(samples)).slice(-piece.sampleRate / 50);
-          const step = toneOf(kept, piece.sampleRate);
-          if (step !== null) windows.push({ at: now, step });
-          piece.close();
-        }
-      })();
-    }
-
     return {
       begin() {
         [windows, ready] = [[], null];
       },
       end: () => ({ windows, ready }),
     };
+  }
+
+  /** Says which step each 20 ms of a track are, where they are one. */
+  function listen(track, heard) {
+    const reader = new MediaStreamTrackProcessor({ track: track.clone() }).readable.getReader();
+    void (async () => {
+      for (let kept = []; ; ) {
+        const { value: piece, done } = await reader.read();
+        if (done) return;
+        const now = performance.now();
+        const samples = new Float32Array(piece.numberOfFrames);
+        piece.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
+        kept = kept.concat(Array.from(samples)).slice(-piece.sampleRate / 50);
+        const step = toneOf(kept, piece.sampleRate);
+        if (step !== null) heard({ at: now, step });
+        piece.close();
+      }
+    })();
   }
 
   /** The step whose tone these samples are, if they clearly are one (Goertzel's algorithm for each tone). */

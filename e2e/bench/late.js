@@ -1,14 +1,15 @@
 /**
  * What a client hears of a talk's beginning that consumes only when it is told that somebody speaks, as existing clients
- * do: with the talk's first second replayed (`--media-replay 1s`) and without (`0s`), one after the other in Chromium. Prints
- * the figures; asserts nothing. `TALKS` are held in each of `ROUNDS` rounds.
+ * do: with the talk's first second replayed (`--media-replay 1s`) and without (`0s`), one after the other in Chromium, for a
+ * client beside the server and for one from which push and answer take `AWAY` milliseconds. Measured by what a listener hears
+ * who was there all the time. Prints the figures; asserts nothing. `TALKS` are held in each of `ROUNDS` rounds.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { openBrowser } from "../lib/person.js";
 import { startServer } from "../lib/server.js";
 import { measure } from "./late-page.js";
 
-const { ROUNDS = "3", TALKS = "12" } = process.env;
+const { ROUNDS = "3", TALKS = "12", AWAY = "100" } = process.env;
 
 const cleanUp = [];
 const context = { after: (end) => cleanUp.unshift(end) };
@@ -19,7 +20,9 @@ try {
     for (const replay of ["0s", "1s"]) {
       const server = await startServer({ args: ["--media-replay", replay] });
       try {
-        (results[replay] ??= []).push(...(await measureOn(server, browser)));
+        for (const away of [0, Number(AWAY)]) {
+          (results[`${replay}, ${away} ms`] ??= []).push(...(await measureOn(server, browser, away)));
+        }
       } finally {
         await server.stop();
       }
@@ -30,7 +33,7 @@ try {
   for (const end of cleanUp) await end();
 }
 
-async function measureOn(server, browser) {
+async function measureOn(server, browser, away) {
   const session = await browser.newContext({ bypassCSP: true });
   try {
     const page = await session.newPage();
@@ -38,8 +41,9 @@ async function measureOn(server, browser) {
     return await page.evaluate(measure, {
       code: readFileSync(new URL("../../client/sdk/dist/voiceping.js", import.meta.url), "utf8"),
       url: `${server.url.replace(/^http/, "ws")}/ws`,
-      tokens: await Promise.all(["Mouth", "Late"].map((name) => signIn(server, name))),
+      tokens: await Promise.all(["Mouth", "Late", "Ear"].map((name) => signIn(server, name))),
       talks: Number(TALKS),
+      away,
     });
   } finally {
     await session.close();
@@ -55,20 +59,25 @@ async function signIn(server, userName) {
   return (await response.json()).token;
 }
 
+/** Of the first ten steps (300 ms) that a listener heard who was there, those that the late one heard too. */
+function kept({ present, late }) {
+  const first = present.heard.slice(0, 10);
+  return first.filter((step) => late.heard.includes(step)).length / first.length;
+}
+
 function report(results) {
-  console.log("a client that consumes when somebody speaks        " + Object.keys(results).map((name) => name.padStart(9)).join(" "));
-  const line = (name, value) =>
-    console.log(name.padEnd(50), Object.values(results).map((talks) => String(value(talks)).padStart(9)).join(" "));
+  const columns = (values) => values.map((value) => String(value).padStart(12)).join("");
+  console.log("replay, distance".padEnd(52) + columns(Object.keys(results)));
+  const line = (name, value) => console.log(name.padEnd(52) + columns(Object.values(results).map(value)));
   const mean = (talks, of) => (talks.reduce((sum, talk) => sum + of(talk), 0) / talks.length).toFixed(2);
   line("talks", (talks) => talks.length);
-  line("of the first 300 ms, heard", (talks) => mean(talks, ({ heard }) => heard.filter((at) => at < 10).length / 10));
-  line("of the first second, heard", (talks) => mean(talks, ({ heard }) => heard.length / 33));
-  line("talks whose first 300 ms are whole (9 of 10)", (talks) =>
-    mean(talks, ({ heard }) => (heard.filter((at) => at < 10).length >= 9 ? 1 : 0)));
+  line("of the first 300 ms, heard", (talks) => mean(talks, kept));
+  line("talks whose first 300 ms are whole (9 of 10)", (talks) => mean(talks, (talk) => (kept(talk) >= 0.9 ? 1 : 0)));
   for (const q of [0.5, 0.95]) {
-    line(`first sound after it was said, ms, p${100 * q}`, (talks) => quantile(talks.map(({ first }) => first), q).toFixed(0));
-    line(`lag at the end of the talk, ms, p${100 * q}`, (talks) => quantile(talks.map(({ lag }) => lag), q).toFixed(0));
-    line(`push to ready to hear, ms, p${100 * q}`, (talks) => quantile(talks.map(({ ready }) => ready), q).toFixed(0));
+    const ms = (of) => (talks) => quantile(talks.map(of), q).toFixed(0);
+    line(`push to ready to hear, ms, p${100 * q}`, ms(({ ready }) => ready));
+    line(`first sound after who was there, ms, p${100 * q}`, ms(({ present, late }) => late.first - present.first));
+    line(`behind who was there at the end, ms, p${100 * q}`, ms(({ present, late }) => late.lag - present.lag));
   }
   const out = new URL("../out/", import.meta.url);
   mkdirSync(out, { recursive: true });
