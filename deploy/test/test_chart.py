@@ -315,6 +315,9 @@ class Rendering(unittest.TestCase):
                 for instance in values["mediaNode"].get("instances", {}).values():
                     self.assertIn(instance["addresses"][0], said)
                 self.assertEqual("Not for production" in said, name == "single-node.yaml")
+        ingress = {"ingress": {"enabled": True}}
+        self.assertIn("gateway.trustedProxies is empty", notes(merged(BASE, ingress)))
+        self.assertNotIn("trustedProxies", notes(merged(BASE, ingress, {"gateway": {"trustedProxies": ["10.0.0.0/8"]}})))
         self.assertIn("UDP 40000  from clients", notes(merged(BASE, {"mediaNode": {"workers": 1}})))
 
     def test_the_chart_is_of_this_version(self):
