@@ -1,7 +1,7 @@
 //! Connections on their way to the server: accepted, and with TLS shaken hands with, each in a task of its own. A stranger who
 //! is slow about it holds up nobody.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::tls::Tls;
 /// For a handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Handshakes at a time; more wait to be accepted.
-const HANDSHAKES: usize = 64;
+/// Handshakes at a time; more wait to be accepted. Far more than a cluster has processes.
+const HANDSHAKES: usize = 1024;
 
 /// Out of file descriptors: some are given back in a moment.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -51,6 +51,8 @@ async fn accept(listener: &TcpListener, tls: Option<Arc<Tls>>, sender: &mpsc::Se
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
+            // Of a connection that was given up before it was accepted.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
             Err(error) => {
                 tracing::debug!(%error, "a connection was not accepted");
                 sleep(PAUSE).await;

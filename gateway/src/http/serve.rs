@@ -81,7 +81,11 @@ async fn accepted_one(
         None => connection(stream, peer, router, Arc::clone(&gateway), end).await,
         // A handshake that fails is a client that does not trust us, or no client.
         Some(tls) => {
-            if let Ok(Ok(stream)) = timeout(TLS_PATIENCE, tls.acceptor.accept(stream)).await {
+            let accepted = tokio::select! {
+                accepted = timeout(TLS_PATIENCE, tls.acceptor.accept(stream)) => accepted,
+                () = end.cancelled() => return,
+            };
+            if let Ok(Ok(stream)) = accepted {
                 Box::pin(connection(stream, peer, router, Arc::clone(&gateway), end)).await;
             }
         }

@@ -84,7 +84,8 @@ fn pair(contents: &[Vec<u8>]) -> anyhow::Result<CertifiedKey> {
     let chain = chain.context("the certificate is no PEM")?;
     ensure!(!chain.is_empty(), "there is no certificate in the file");
     let key = PrivateKeyDer::from_pem_slice(&contents[1]).context("the key is no PEM")?;
-    let pair = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).context("certificate and key do not fit")?;
+    let pair =
+        CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).context("certificate and key do not fit")?;
     voiceping_signals::certificate::in_use("websocket", &contents[0]);
     Ok(pair)
 }
