@@ -4,8 +4,8 @@
 //! state in memory that stands for Redis. Everything is counted in one process and one test binary, because the
 //! allocator is.
 
-#![allow(clippy::print_stderr)] // the figures are what somebody who runs it wants to see
-
+#[path = "../../../bench/baselines.rs"]
+mod baselines;
 mod counting;
 mod fan_out;
 mod idle;

@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stdout)] // the figures are what one wants to see
 
+#[path = "../../../bench/baselines.rs"]
+mod baselines;
 mod support;
 
 use std::time::SystemTime;
@@ -11,9 +13,6 @@ use support::Sim;
 use voiceping_engine::{Config, Engine, Identity, Role};
 
 const MEMBERS: usize = 250;
-
-/// Of one transport with its association, certificate and keys checked, before the first packet. DTLS has nine tenths of it.
-const CONNECTED: usize = 17 << 10;
 
 /// What speaking for a while, or hearing somebody, adds to it: keys, and what is known of the stream.
 const ACTIVE: usize = 2 << 10;
@@ -50,7 +49,8 @@ fn a_transport_has_its_size() {
     for role in [Role::Client, Role::Server] {
         let connected = bytes_of_engine(&mut members(role)) / MEMBERS;
         println!("{role:?}: a connected transport has {connected} bytes");
-        assert!(connected < CONNECTED, "{connected} bytes");
+        // With its association, certificate and keys checked, before the first packet. DTLS has nine tenths of it.
+        baselines::check("media.bytes_per_connected_transport", connected as f64);
 
         let mut sim = members(role);
         for member in 0..MEMBERS {
@@ -62,7 +62,7 @@ fn a_transport_has_its_size() {
         assert_eq!(sim.clients[MEMBERS - 1].heard("member 0").len(), 100);
         let hearing = bytes_of_engine(&mut sim) / MEMBERS;
         println!("{role:?}: one that hears has {hearing} bytes");
-        assert!(hearing < CONNECTED + ACTIVE, "{hearing} bytes");
+        assert!(hearing < connected + ACTIVE, "{hearing} bytes");
 
         let mut sim = members(role);
         for member in 0..MEMBERS {
@@ -72,6 +72,6 @@ fn a_transport_has_its_size() {
         }
         let speaking = bytes_of_engine(&mut sim) / MEMBERS;
         println!("{role:?}: one that has spoken has {speaking} bytes");
-        assert!(speaking < CONNECTED + ACTIVE, "{speaking} bytes");
+        assert!(speaking < connected + ACTIVE, "{speaking} bytes");
     }
 }
