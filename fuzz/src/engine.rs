@@ -161,7 +161,9 @@ impl Talk {
         sealed[8..12].copy_from_slice(&client.ssrc.to_be_bytes());
         sealed.resize(packet.len() + 16, 0);
         let srtp = client.srtp.as_ref().expect("connected");
-        let Some(len) = srtp.sealer().seal(&mut sealed, header_len, packet.len(), client.ssrc, self.next) else { return };
+        let Some(len) = srtp.sealer().seal(&mut sealed, header_len, packet.len(), client.ssrc, self.next) else {
+            return;
+        };
         self.next += 1;
         let path = client.path();
         self.sim.engine.handle_datagram(self.sim.now, path, &sealed[..len], &mut self.sim.out);
