@@ -98,14 +98,19 @@ impl Chart<'_> {
                 false => chart.draw_series(LineSeries::new(points(), style))?,
             };
             drawn.label(line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], color.stroke_width(3)));
-            // Each is a measurement of its own, unless there are so many that they are a curve.
-            if line.points.len() < 20 {
+            // Each is a measurement of its own, not a step of a curve.
+            if let Axis::Number(_) = self.x {
                 chart.draw_series(points().map(|point| Circle::new(point, 4, color.filled())))?;
             }
         }
+        // Where lines that grow to the right leave room, and those that begin high do not.
+        let legend = match self.x {
+            Axis::Nines(_) => SeriesLabelPosition::LowerRight,
+            Axis::Number(_) | Axis::LogTime(_) => SeriesLabelPosition::UpperLeft,
+        };
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(legend)
             .margin(14)
             .legend_area_size(34)
             .background_style(WHITE.mix(0.9))
