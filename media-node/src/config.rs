@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 /// See the fields.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Media")]
+#[allow(rustdoc::broken_intra_doc_links, reason = "a help text is shown as it is")]
 pub struct Config {
     /// Address and first UDP port for media. Each worker takes one port, counting up; port 0 lets the system choose. [::]
     /// is every address of both families
@@ -134,6 +135,7 @@ fn tcp_port(text: &str) -> Result<TcpPort, String> {
 /// Settings of a node among others. Their defaults are right for a node alone.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Cluster")]
+#[allow(rustdoc::broken_intra_doc_links, reason = "a help text is shown as it is")]
 pub struct ClusterConfig {
     /// Where this node is: clients are placed on nodes of their gateway's region first
     #[arg(long, env = "VOICEPING_REGION", default_value = Self::REGION, value_name = "NAME")]

@@ -9,6 +9,7 @@ use axum::http::header::{HOST, ORIGIN};
 /// Settings of pages.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Pages")]
+#[allow(rustdoc::bare_urls, reason = "a help text is shown as it is")]
 #[group(skip)]
 pub struct OriginConfig {
     /// Origins whose pages may connect, as https://talk.example.org; several with commas, or * for all. Without it, pages that
