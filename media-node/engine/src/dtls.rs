@@ -192,6 +192,13 @@ impl Association {
         self.drain(send)
     }
 
+    /// The last word, to be sent when the transport ends. After it nothing is left to be said or heard.
+    pub fn into_goodbye(mut self, now: Instant) -> Vec<u8> {
+        let mut goodbye = Vec::new();
+        self.close(now, &mut |bytes| goodbye = bytes.to_vec());
+        goodbye
+    }
+
     /// Says goodbye.
     pub fn close(&mut self, now: Instant, send: &mut dyn FnMut(&[u8])) {
         if self.connected && self.dtls.handle_timeout(now).is_ok() && self.dtls.close().is_ok() {

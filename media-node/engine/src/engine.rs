@@ -274,6 +274,8 @@ impl Engine {
             match timer {
                 Timer::Ice(key) => self.check_ice(now, key),
                 Timer::Dtls(key) => self.dtls_timeout(now, key, out),
+                Timer::Settled(key) => self.settle(now, key),
+                Timer::Farewell(key) => self.check_farewell(now, key),
                 Timer::Silence(key, epoch) => self.check_silence(now, key, epoch),
                 Timer::Gate(key, epoch) => self.check_gate(now, key, epoch),
                 Timer::Retire(key) => self.retire(now, key),

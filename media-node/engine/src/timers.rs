@@ -13,6 +13,10 @@ pub(crate) enum Timer {
     Ice(TransportKey),
     /// A handshake may have to repeat a flight.
     Dtls(TransportKey),
+    /// A handshake has been over for so long that nobody repeats a part of it.
+    Settled(TransportKey),
+    /// A client that may have said goodbye may have made no check since.
+    Farewell(TransportKey),
     /// The holder under this epoch may have been silent for too long.
     Silence(ChannelKey, u64),
     /// The gate under this epoch may have come to its end.

@@ -77,6 +77,10 @@ pub struct Transport {
     pub remote: Option<(Role, Vec<Fingerprint>)>,
     /// Keys, once the handshake is done and the certificate was the announced one.
     pub srtp: Option<Box<Srtp>>,
+    /// What DTLS left behind when it had been over for long enough: our goodbye.
+    pub goodbye: Vec<u8>,
+    /// When the client said something in DTLS after that, if no check came since: it may be gone.
+    pub farewell: Option<Instant>,
     /// For when a DTLS timer is in the table.
     pub dtls_timer: Option<Instant>,
     /// Our SSRC in reports.
@@ -114,6 +118,8 @@ impl Transport {
             association: None,
             remote: None,
             srtp: None,
+            goodbye: Vec::new(),
+            farewell: None,
             dtls_timer: None,
             rtcp_ssrc,
             producer_by_ssrc: Vec::new(),

@@ -142,6 +142,49 @@ fn goodbye_ends_the_transport_at_once() {
     assert_eq!(sim.engine.usage().transports, 0);
 }
 
+/// By then the association is let go of, and goodbye is a guess that a check disproves.
+#[test]
+fn goodbye_after_a_while_ends_the_transport_of_a_client_that_makes_no_check_any_more() {
+    for role in [Role::Client, Role::Server] {
+        let mut sim = Sim::new(1);
+        let alice = sim.client("alice", role);
+        sim.client("bob", role);
+        sim.connect_all();
+        sim.run_for(Duration::from_secs(40));
+        sim.events.clear();
+        // Somebody who forges her address says it for her.
+        sim.send_up(alice, vec![21; 40]);
+        sim.run_for(Duration::from_secs(20));
+        assert_eq!((sim.events.len(), sim.engine.usage().transports), (0, 2), "she is there, and makes checks");
+        sim.vanish(alice);
+        sim.close_notify(alice);
+        sim.run_for(Duration::from_secs(9));
+        let closed = |event: &GatewayEvent| matches!(event, GatewayEvent::TransportClosed(name, _, ClosedReason::CloseNotify) if name.as_str() == "alice");
+        assert!(sim.events.len() == 1 && closed(&sim.events[0]), "{:?}", sim.events);
+        assert_eq!(sim.engine.usage().transports, 1);
+    }
+}
+
+/// The node's own goodbye is as good as ever, and so are the keys.
+#[test]
+fn a_client_hears_of_the_end_of_its_transport_at_any_time() {
+    for time in [1, 40] {
+        let mut sim = Sim::new(1);
+        let (alice, bob) = (sim.client("alice", Role::Client), sim.client("bob", Role::Client));
+        sim.connect_all();
+        sim.run_for(Duration::from_secs(time));
+        sim.consume(bob, "c");
+        sim.produce(alice, "c");
+        sim.set_floor("c", 1, Some("alice")).expect("first");
+        sim.talk(alice, 10);
+        assert_eq!(sim.clients[bob].heard("alice").len(), 10);
+        let (connection, transport) = (sim.clients[bob].connection.clone(), sim.clients[bob].transport.id.clone());
+        sim.engine.close_transport(sim.now, &connection, &transport, &mut sim.out);
+        sim.run_for(2 * DELAY);
+        assert!(sim.clients[bob].heard_goodbye, "after {time} s");
+    }
+}
+
 #[test]
 fn a_client_that_vanishes_is_closed_after_the_ice_timeout_and_not_before() {
     let mut sim = Sim::new(1);

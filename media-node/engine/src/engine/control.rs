@@ -328,9 +328,13 @@ impl Engine {
     pub(super) fn close(&mut self, now: Instant, key: TransportKey, out: &mut impl Outbound) {
         self.counters.closed_requested += u64::from(self.transports.contains_key(key));
         if let Some(mut transport) = self.remove_transport(now, key)
-            && let (Some(association), Some(path)) = (&mut transport.association, transport.selected)
+            && let Some(path) = transport.selected
         {
-            association.close(now, &mut |bytes| super::ice::send(out, bytes, path));
+            match &mut transport.association {
+                Some(association) => association.close(now, &mut |bytes| super::ice::send(out, bytes, path)),
+                None if transport.goodbye.is_empty() => {}
+                None => super::ice::send(out, &transport.goodbye, path),
+            }
         }
     }
 

@@ -12,6 +12,15 @@ use crate::transport::{Path, Transport};
 /// A path whose last check is older than this gives way to another that passes one, nominated or not: the client has moved.
 const STALE_PATH: Duration = Duration::from_secs(3);
 
+/// The association of a handshake that has been over for as long as one may take is let go of: its library keeps all that the
+/// handshake needed, nine tenths of a transport's memory.
+const SETTLED: Duration = Duration::from_secs(30);
+
+/// A client that says something in DTLS after that, which can only be goodbye, and then makes no check for this long is gone.
+/// Nobody can tell any more whether it was the client who said it, and whoever is there makes checks: browsers every 2.5 s, and
+/// none less often than every 6 (RFC 7675 section 5.1).
+const FAREWELL: Duration = Duration::from_secs(8);
+
 /// A DTLS timer further away than this is not a handshake's: it needs no entry.
 const DTLS_IDLE: Duration = Duration::from_secs(3600);
 
@@ -33,6 +42,7 @@ impl Engine {
             self.transport_by_ufrag.remove(&before.ufrag);
         }
         transport.last_check = now;
+        transport.farewell = None;
         let forgotten = transport.add_path(path);
         let stale = !transport.is_selected_fresh(now, STALE_PATH);
         if request.use_candidate() || stale || transport.selected == Some(path) {
@@ -84,7 +94,10 @@ impl Engine {
     pub(super) fn start_handshake(&mut self, now: Instant, key: TransportKey, out: &mut impl Outbound) {
         let transport = &mut self.transports[key];
         let Some((Role::Server, fingerprints)) = &transport.remote else { return };
-        let Some(path) = transport.selected.filter(|_| transport.association.is_none()) else { return };
+        let Some(path) = transport.selected.filter(|_| transport.association.is_none() && transport.srtp.is_none())
+        else {
+            return;
+        };
         let mut association = Association::new(&self.config.identity, Role::Client, now);
         association.expect_fingerprints(fingerprints);
         let event = association.handle_timeout(now, &mut |bytes| send(out, bytes, path));
@@ -95,6 +108,13 @@ impl Engine {
     pub(super) fn handle_dtls(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
         let Some(&key) = self.transport_by_path.get(&path) else { return };
         let transport = &mut self.transports[key];
+        if transport.association.is_none() && transport.srtp.is_some() {
+            if transport.farewell.is_none() {
+                transport.farewell = Some(now);
+                self.timers.set(now + FAREWELL, Timer::Farewell(key));
+            }
+            return;
+        }
         if transport.association.is_none() {
             if let Some((Role::Server, _)) = transport.remote {
                 return; // we speak first
@@ -135,6 +155,7 @@ impl Engine {
             None => {}
             Some(Event::Connected(srtp)) => {
                 transport.srtp = Some(srtp);
+                self.timers.set(now + SETTLED, Timer::Settled(key));
                 self.counters.connected += 1;
                 self.counters.connected_now += 1;
                 let (gateway, connection, id) =
@@ -149,6 +170,15 @@ impl Engine {
         }
     }
 
+    /// Lets go of an association that has nothing to do any more.
+    pub(super) fn settle(&mut self, now: Instant, key: TransportKey) {
+        if let Some(transport) = self.transports.get_mut(key)
+            && let Some(association) = transport.association.take()
+        {
+            transport.goodbye = association.into_goodbye(now);
+        }
+    }
+
     pub(super) fn check_ice(&mut self, now: Instant, key: TransportKey) {
         let Some(transport) = self.transports.get(key) else { return };
         let deadline = transport.last_check + self.config.ice_timeout;
@@ -156,6 +186,13 @@ impl Engine {
             self.lose_transport(now, key, ClosedReason::IceTimeout);
         } else {
             self.timers.set(deadline, Timer::Ice(key));
+        }
+    }
+
+    pub(super) fn check_farewell(&mut self, now: Instant, key: TransportKey) {
+        let said = self.transports.get(key).and_then(|transport| transport.farewell);
+        if said.is_some_and(|at| at + FAREWELL <= now) {
+            self.lose_transport(now, key, ClosedReason::CloseNotify);
         }
     }
 

@@ -41,6 +41,7 @@ pub struct Client {
     pub checked: bool,
     pub next_check: Option<Instant>,
     pub dtls_at: Option<Instant>,
+    pub heard_goodbye: bool,
     pub received: Vec<Received>,
     pub rtcp: Vec<Box<dyn rtc_rtcp::packet::Packet>>,
     pub ssrc: u32,

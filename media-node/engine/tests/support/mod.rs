@@ -164,6 +164,7 @@ impl Sim {
             checked: false,
             next_check: Some(self.now),
             dtls_at: None,
+            heard_goodbye: false,
             received: Vec::new(),
             rtcp: Vec::new(),
             ssrc: self.rng.random(),
@@ -416,8 +417,10 @@ impl Sim {
     fn after_client_dtls(&mut self, at: usize, event: Option<DtlsEvent>, sent: Vec<Vec<u8>>) {
         let client = &mut self.clients[at];
         client.dtls_at = client.association.as_ref().and_then(Association::poll_timeout);
-        if let Some(DtlsEvent::Connected(srtp)) = event {
-            client.srtp = Some(srtp);
+        match event {
+            Some(DtlsEvent::Connected(srtp)) => client.srtp = Some(srtp),
+            Some(DtlsEvent::CloseNotify) => client.heard_goodbye = true,
+            _ => {}
         }
         for datagram in sent {
             self.send_up(at, datagram);
