@@ -8,7 +8,13 @@ import { onHost, startAt } from "./server.js";
 /** A second of voice. */
 const SECOND = 50;
 
-const seconds = (number) => new Promise((resolve) => setTimeout(resolve, number * 1_000));
+/** Waits until a speaker has sent as much more, whether it arrives or not. */
+async function speaks(speaker, packets) {
+  await speaker.page.evaluate(async (packets) => {
+    const until = packets + (await window.ear.sent());
+    while ((await window.ear.sent()) < until) await new Promise(requestAnimationFrame);
+  }, packets);
+}
 
 /** How many packets the speaker has sent and the listener has got, give or take what is on its way. */
 async function count(speaker, listener) {
@@ -40,12 +46,12 @@ test("behind a router that changes its uplink, a talk goes on", { skip, timeout:
   await alice.talk();
   await bob.hears(alice.tone);
   const begin = await count(alice, bob);
-  await seconds(2);
+  await speaks(alice, 2 * SECOND);
   // The router forgets what it has translated to the old address, so every packet comes from another one from now on.
   route(uplinks[1]);
   router.run("ip", "link", "set", uplinks[0].farDevice, "down");
   const before = sentOver(uplinks[1]);
-  await seconds(4);
+  await speaks(alice, 4 * SECOND);
   assert.ok(sentOver(uplinks[1]) - before > 100, "she comes over the other one");
   await bob.hears(alice.tone);
   const end = await count(alice, bob);
@@ -71,13 +77,13 @@ test("a phone that goes from one network to another keeps its talk", { skip, tim
   await bob.watch();
   await alice.talk();
   await bob.hears(alice.tone);
-  await seconds(2);
+  await speaks(alice, 2 * SECOND);
   phone.run("ip", "link", "set", wifi.farDevice, "down");
   phone.run("ip", "addr", "flush", "dev", wifi.farDevice);
   route(mobile);
   await alice.resumed();
   await bob.hears(alice.tone);
-  await seconds(2);
+  await speaks(alice, 2 * SECOND);
   const heard = await bob.watched();
   t.diagnostic(JSON.stringify(heard));
   assert.equal(alice.count("ptt-start"), 1, "it is the same talk");

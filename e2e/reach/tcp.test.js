@@ -25,7 +25,10 @@ test("who has only TCP talks and hears", { skip, timeout: 180_000 }, async (t) =
     await bob.watch();
     await alice.talk();
     await bob.hears(alice.tone);
-    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    await bob.page.evaluate(async () => {
+      const until = 3 * 50 + (await window.ear.packets()).received;
+      while ((await window.ear.packets()).received < until) await new Promise(requestAnimationFrame);
+    });
     await alice.release();
     await bob.silence();
     const heard = await bob.watched();
