@@ -280,6 +280,7 @@ impl MediaNode for Service {
             channel,
             member,
             payload_type: codec.payload_type as u8,
+            kept: request.kept,
         };
         let consumer = self
             .worker(&new.connection.clone())
@@ -366,7 +367,7 @@ impl MediaNode for Service {
         let connection = ConnectionId::from(id(&request.connection_id, "connection_id")?);
         let consumer = ConsumerId::from(id(&request.consumer_id, "consumer_id")?);
         self.worker(&connection.clone())
-            .call(move |engine, _, _| engine.pause_consumer(&connection, &consumer, request.paused))
+            .call(move |engine, now, _| engine.pause_consumer(now, &connection, &consumer, request.paused))
             .await
             .map_err(stopped)?
             .map_err(refused)?;

@@ -46,6 +46,7 @@ impl Consume {
             // Whether it is one of this channel is the node's to say: it may be another gateway's client's.
             producer_id,
             rtp_capabilities: Some(self.rtp_capabilities),
+            kept: session.is_resumable(),
         };
         let consumed = node.call(|mut node| async move { node.consume(request).await });
         let consumed = match consumed.await {

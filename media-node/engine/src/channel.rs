@@ -49,6 +49,9 @@ pub struct Channel {
     pub late: Vec<Late>,
     /// A timer for them is in the table.
     pub replaying: bool,
+    /// Whose consumer has gone in the first moments of this talk, and the index of what they have not been sent of it. So
+    /// whoever consumes anew hears nothing twice.
+    pub heard: HashMap<ConnectionId, u64>,
     /// A number drawn from its id, the same on every node.
     pub hash: u64,
     /// When its epoch may be forgotten, if it has become empty.
@@ -99,6 +102,7 @@ impl Channel {
             relays: Vec::new(),
             late: Vec::new(),
             replaying: false,
+            heard: HashMap::new(),
             retire_at: None,
             active: false,
         }
@@ -142,6 +146,8 @@ pub struct Late {
     pub consumer: ConsumerKey,
     /// When its client is expected to be able to hear.
     pub start: Instant,
+    /// Nothing is sent until then because its client is expected to consume anew, for this talk.
+    pub held: bool,
     /// When it hears what the others hear in any case.
     pub give_up: Instant,
 }
@@ -163,6 +169,8 @@ pub struct Consumer {
     pub payload_type: u8,
     /// Stopped by its client.
     pub paused: bool,
+    /// Its client consumes anew when a talk begins.
+    pub renewed: bool,
     /// The index of its next packet; starts below 2^15, so that the receiver cannot guess its rollover counter wrong.
     pub next_index: u64,
     /// Index in the floor output minus index here; `None`: to be set by the next packet, so that a pause leaves no gap.
@@ -186,6 +194,15 @@ impl Consumer {
     pub(crate) fn hear_from_now(&mut self) -> bool {
         (self.late, self.offset) = (None, None);
         false
+    }
+
+    /// The index in the floor output of the first packet that it has not been sent, or did not want. `None`: it has been
+    /// sent none. `output_next` is the first index that is not used yet.
+    pub(crate) fn heard(&self, output_next: u64) -> Option<u64> {
+        if self.paused {
+            return Some(output_next);
+        }
+        self.late.or_else(|| Some(self.next_index.wrapping_add(self.offset?)))
     }
 
     /// The packet's index for this listener. `None`: it came too late for it.
@@ -251,6 +268,7 @@ mod tests {
             ssrc: 1,
             payload_type: 111,
             paused: false,
+            renewed: false,
             next_index,
             offset: None,
             first_index: 0,

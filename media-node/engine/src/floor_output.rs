@@ -117,6 +117,19 @@ impl FloorOutput {
         (now.saturating_duration_since(segment.began) < within).then_some(segment.first_index)
     }
 
+    /// Whether a packet that comes now under this epoch is of a talk's beginning: its first one, or within this time of it.
+    pub fn is_beginning(&self, now: Instant, epoch: u64, within: Duration) -> bool {
+        match &self.segment {
+            Some(segment) if segment.epoch == epoch => now.saturating_duration_since(segment.began) < within,
+            _ => !within.is_zero(),
+        }
+    }
+
+    /// Keeps no packet any more, until the next one comes.
+    pub fn forget(&mut self) {
+        self.cache = Vec::new();
+    }
+
     /// The first index not used yet.
     pub fn next_index(&self) -> u64 {
         self.next_index
@@ -190,6 +203,18 @@ mod tests {
         }
         assert_eq!(output.cached(2).map(|packet| packet[12]), Some(42));
         assert_eq!(output.cached(4), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_no_memory_and_the_stream_goes_on() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut output = FloorOutput::new(0);
+        assert!(output.is_beginning(now, 1, second) && !output.is_beginning(now, 1, Duration::ZERO));
+        push(&mut output, now, 1, &packet(7, 10, 0));
+        assert!(output.is_beginning(now + second / 2, 1, second) && !output.is_beginning(now + second, 1, second));
+        output.forget();
+        assert_eq!((output.cache.capacity(), output.cached(1)), (0, None));
+        assert_eq!(push(&mut output, now, 1, &packet(7, 12, 1920)), Some((3, 1920, false)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use support::nodes::Nodes;
 use support::{DELAY, Sim};
-use voiceping_engine::Role;
+use voiceping_engine::{ConsumerParameters, Role};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -47,6 +47,184 @@ fn a_late_listener_hears_everything_in_order_and_not_all_at_once() {
     let behind = received.iter().position(|packet| packet.at - consumed > 12 * FRAME).expect("it went on");
     let spoken = consumed + FRAME * (behind as u32 - 10) + 2 * DELAY;
     assert!(received[behind].at <= spoken + FRAME, "it has caught up");
+}
+
+/// Alice speaks, Carol has heard ten packets of her talk.
+fn heard_ten(seed: u64) -> (Sim, [usize; 2], ConsumerParameters, Vec<u64>) {
+    let mut sim = Sim::replaying(Instant::now(), seed, SECOND);
+    let [alice, carol] = ["alice", "carol"].map(|name| sim.client(name, Role::Client));
+    sim.connect_all();
+    sim.produce(alice, "c");
+    let consumer = sim.consume(carol, "c");
+    sim.run_for(SECOND);
+    sim.set_floor("c", 1, Some("alice")).expect("first");
+    let said = sim.talk(alice, 10);
+    sim.run_for(DELAY);
+    assert_eq!(sim.clients[carol].heard("alice"), said);
+    (sim, [alice, carol], consumer, said)
+}
+
+#[test]
+fn who_consumes_anew_goes_on_where_he_was() {
+    for kept in [true, false] {
+        let (mut sim, [alice, carol], ..) = heard_ten(9);
+        let consume = if kept { Sim::consume } else { Sim::consume_for_talk };
+        consume(&mut sim, carol, "c");
+        sim.talk(alice, 2);
+        consume(&mut sim, carol, "c"); // while the last one has still been sent nothing
+        sim.talk(alice, 9);
+        consume(&mut sim, carol, "c"); // while the last one is catching up, or has
+        sim.talk(alice, 30);
+        assert_eq!(sim.clients[carol].heard("alice"), (0..51).collect::<Vec<u64>>(), "{kept}");
+    }
+}
+
+#[test]
+fn who_consumes_anew_while_he_catches_up_hears_nothing_twice() {
+    for packets in 0..12 {
+        let (mut sim, [alice, _, carol], mut said) = late(10);
+        said.extend(sim.talk(alice, packets));
+        sim.consume(carol, "c");
+        said.extend(sim.talk(alice, 40));
+        assert_eq!(sim.clients[carol].heard("alice"), said, "{packets}");
+    }
+}
+
+#[test]
+fn who_closes_his_consumer_and_consumes_again_is_sent_what_came_between() {
+    for how in ["consumer", "channel", "transport"] {
+        let (mut sim, [alice, mut carol], consumer, mut said) = heard_ten(11);
+        let connection = sim.clients[carol].connection.clone();
+        let transport = sim.clients[carol].transport.id.clone();
+        match how {
+            "consumer" => sim.engine.close_consumer(sim.now, &connection, &consumer.id),
+            "channel" => sim.engine.close_connection(sim.now, &connection, Some(&"c".into()), None, &mut sim.out),
+            _ => {
+                sim.engine.close_transport(sim.now, &connection, &transport, &mut sim.out);
+                sim.vanish(carol);
+                carol = sim.client("carol", Role::Client);
+                sim.run_for(SECOND / 4); // Alice takes a breath
+                said.clear();
+            }
+        }
+        said.extend(sim.talk(alice, 10));
+        sim.consume(carol, "c");
+        said.extend(sim.talk(alice, 30));
+        assert_eq!(sim.clients[carol].heard("alice"), said, "{how}");
+    }
+}
+
+#[test]
+fn what_was_said_while_he_did_not_want_to_hear_it_is_not_kept() {
+    let (mut sim, [alice, carol], consumer, said) = heard_ten(12);
+    let connection = sim.clients[carol].connection.clone();
+    sim.engine.pause_consumer(sim.now, &connection, &consumer.id, true).expect("hers");
+    sim.talk(alice, 10);
+    sim.engine.pause_consumer(sim.now, &connection, &consumer.id, false).expect("hers");
+    sim.consume(carol, "c");
+    let rest = sim.talk(alice, 30);
+    assert_eq!(sim.clients[carol].heard("alice"), [said, rest].concat());
+}
+
+#[test]
+fn one_members_own_stream_and_the_floor_output_are_one_after_the_other() {
+    let (mut sim, [alice, carol], ..) = heard_ten(13);
+    sim.consume_member(carol, "c", Some("alice"));
+    sim.talk(alice, 10);
+    sim.consume(carol, "c");
+    sim.talk(alice, 30);
+    assert_eq!(sim.clients[carol].heard("alice"), (0..50).collect::<Vec<u64>>());
+}
+
+#[test]
+fn the_next_talk_is_heard_from_its_beginning_by_who_was_told_of_all_of_the_last_one() {
+    let (mut sim, [alice, carol], consumer, _) = heard_ten(14);
+    let connection = sim.clients[carol].connection.clone();
+    sim.engine.close_consumer(sim.now, &connection, &consumer.id);
+    sim.set_floor("c", 2, Some("alice")).expect("newer");
+    let mut said = sim.talk(alice, 5);
+    sim.consume(carol, "c");
+    said.extend(sim.talk(alice, 30));
+    assert_eq!(sim.clients[carol].heard("alice")[10..], said);
+}
+
+/// An existing client: it consumes when it is told that somebody speaks, and stops to listen to its last consumer by itself.
+#[test]
+fn a_client_that_consumes_for_each_talk_hears_each_from_its_first_word_and_once() {
+    for packets in [0, 1, 5, 20] {
+        let mut sim = Sim::replaying(Instant::now(), 15, SECOND);
+        let [alice, carol] = ["alice", "carol"].map(|name| sim.client(name, Role::Client));
+        sim.connect_all();
+        sim.produce(alice, "c");
+        for talk in 1..5 {
+            sim.set_floor("c", talk, Some("alice")).expect("newer");
+            let mut said = sim.talk(alice, packets);
+            let before = sim.clients[carol].received.len();
+            let consumer = sim.consume_for_talk(carol, "c");
+            said.extend(sim.talk(alice, 40));
+            let of_talk = &sim.clients[carol].received[before..];
+            assert!(of_talk.iter().all(|packet| packet.ssrc == consumer.ssrc), "over the new consumer");
+            assert_eq!(sim.clients[carol].heard("alice")[before..], said, "talk {talk}");
+            sim.set_floor("c", talk, None).expect("hers");
+            sim.run_for(SECOND);
+        }
+    }
+}
+
+#[test]
+fn a_short_talk_is_heard_by_who_consumes_for_it_when_it_was_released() {
+    let (mut sim, [alice, _, carol], _) = late(16);
+    sim.consume_for_talk(carol, "c");
+    sim.talk(alice, 40);
+    for (epoch, how) in [(10, "released"), (20, "closed"), (30, "taken")] {
+        sim.set_floor("c", epoch - 1, Some("alice")).expect("newer");
+        sim.talk(alice, 1);
+        sim.consume_for_talk(carol, "c");
+        sim.talk(alice, 40);
+        let before = sim.clients[carol].received.len();
+        sim.set_floor("c", epoch, Some("alice")).expect("newer");
+        let said = sim.talk(alice, 5);
+        match how {
+            "released" => assert_eq!(sim.engine.release_floor(sim.now, &"c".into(), epoch, None), Ok(true)),
+            "closed" => sim.set_floor("c", epoch, None).expect("hers"),
+            _ => sim.set_floor("c", epoch + 1, Some("bob")).expect("newer"),
+        }
+        sim.drain();
+        sim.consume_for_talk(carol, "c");
+        sim.run_for(SECOND);
+        let heard = &sim.clients[carol].heard("alice")[before..];
+        assert_eq!(heard, if how == "released" { &said[..] } else { &[] }, "{how}");
+    }
+}
+
+#[test]
+fn a_client_that_kept_its_consumer_after_all_waits_once() {
+    let (mut sim, [alice, _, carol], _) = late(17);
+    sim.consume_for_talk(carol, "c");
+    sim.talk(alice, 40);
+    let mut waits = Vec::new();
+    for talk in 2..5 {
+        sim.set_floor("c", talk, Some("alice")).expect("newer");
+        let (before, began) = (sim.clients[carol].received.len(), sim.now);
+        let said = sim.talk(alice, 60);
+        assert_eq!(sim.clients[carol].heard("alice")[before..], said);
+        waits.push(sim.clients[carol].received[before].at - began > 10 * FRAME);
+    }
+    assert_eq!(waits, [true, false, false]);
+}
+
+#[test]
+fn who_comes_in_the_middle_of_a_talk_that_nobody_heard_hears_it_from_there() {
+    let (mut sim, [alice, bob, carol], _) = late(18);
+    for listener in [bob, carol] {
+        let connection = sim.clients[listener].connection.clone();
+        sim.engine.close_connection(sim.now, &connection, Some(&"c".into()), None, &mut sim.out);
+    }
+    sim.talk(alice, 60);
+    sim.consume(carol, "c");
+    let before = sim.clients[carol].received.len();
+    let said = sim.talk(alice, 20);
+    assert_eq!(sim.clients[carol].heard("alice")[before..], said);
 }
 
 #[test]

@@ -146,15 +146,15 @@ fn a_new_consumer_replaces_the_old_one_and_a_paused_one_is_silent_without_a_gap(
     sim.clients[carol].received.clear();
     let first = sim.talk(alice, 3);
     let connection = sim.clients[carol].connection.clone();
-    sim.engine.pause_consumer(&connection, &consumer.id, true).expect("hers");
+    sim.engine.pause_consumer(sim.now, &connection, &consumer.id, true).expect("hers");
     sim.talk(alice, 3);
-    sim.engine.pause_consumer(&connection, &consumer.id, false).expect("hers");
+    sim.engine.pause_consumer(sim.now, &connection, &consumer.id, false).expect("hers");
     let last = sim.talk(alice, 3);
     assert_eq!(sim.clients[carol].heard("alice"), [first, last].concat());
     assert_continuous(&sim.clients[carol].received);
     assert_eq!(before.len(), 60);
     let other = sim.clients[alice].connection.clone();
-    assert_eq!(sim.engine.pause_consumer(&other, &consumer.id, true), Err(Error::NotFound("consumer")));
+    assert_eq!(sim.engine.pause_consumer(sim.now, &other, &consumer.id, true), Err(Error::NotFound("consumer")));
 }
 
 #[test]

@@ -234,12 +234,29 @@ impl Member {
         producer: &str,
         options: &Options,
     ) -> Result<(String, Stream), Status> {
+        self.consume_as(transport, channel, producer, options, true).await
+    }
+
+    /// The floor output as existing clients do, for the talk that they have been told of.
+    pub(crate) async fn consume_for_talk(&self, transport: &str, channel: &str) -> Result<(String, Stream), Status> {
+        self.consume_as(transport, channel, "", &Options::default(), false).await
+    }
+
+    async fn consume_as(
+        &self,
+        transport: &str,
+        channel: &str,
+        producer: &str,
+        options: &Options,
+        kept: bool,
+    ) -> Result<(String, Stream), Status> {
         let request = proto::ConsumeRequest {
             connection_id: self.connection.clone(),
             transport_id: transport.to_owned(),
             channel_id: channel.to_owned(),
             producer_id: producer.to_owned(),
             rtp_capabilities: Some(rtp_capabilities(options.payload_type.unwrap_or(111))),
+            kept,
         };
         let consumed = self.client.clone().consume(request).await?.into_inner();
         let rtp = consumed.rtp_parameters.expect("RTP parameters");

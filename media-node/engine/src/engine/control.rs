@@ -71,6 +71,8 @@ pub struct NewConsumer {
     pub member: Option<ConnectionId>,
     /// The payload type under which the client expects Opus.
     pub payload_type: u8,
+    /// The client keeps it for the talks to come. One that does not is expected to consume anew when it hears of a talk.
+    pub kept: bool,
 }
 
 /// A producer as others see it.
@@ -231,7 +233,9 @@ impl Engine {
     pub fn consume(&mut self, now: Instant, new: NewConsumer) -> Result<ConsumerParameters, Error> {
         let transport_key = self.transport(&new.connection, &new.transport)?;
         let channel_key = self.channel(&new.channel);
+        let mut owed = None;
         if let Some(&old) = self.channels[channel_key].consumer_by_connection.get(&new.connection) {
+            owed = self.channels[channel_key].consumers[old].late;
             self.remove_consumer(now, channel_key, old);
         }
         let id = ConsumerId::from(self.random_id());
@@ -256,6 +260,7 @@ impl Engine {
             ssrc,
             payload_type: new.payload_type & 0x7f,
             paused: false,
+            renewed: false,
             next_index: self.rng.random_range(1..1 << 15),
             offset: None,
             first_index: 0,
@@ -271,20 +276,30 @@ impl Engine {
         }
         transport.consumers.push((channel_key, key));
         self.consumer_by_id.insert(id.clone(), (channel_key, key));
-        self.catch_up(now, channel_key, key);
+        self.catch_up(now, channel_key, key, new.kept, owed);
         Ok(ConsumerParameters { id, ssrc, mid })
     }
 
     /// Stops or starts a consumer's packets.
-    pub fn pause_consumer(&mut self, connection: &ConnectionId, id: &ConsumerId, paused: bool) -> Result<(), Error> {
-        let &(channel, key) = self.consumer_by_id.get(id).ok_or(Error::NotFound("consumer"))?;
-        let consumer = &mut self.channels[channel].consumers[key];
+    pub fn pause_consumer(
+        &mut self,
+        now: Instant,
+        connection: &ConnectionId,
+        id: &ConsumerId,
+        paused: bool,
+    ) -> Result<(), Error> {
+        let &(channel_key, key) = self.consumer_by_id.get(id).ok_or(Error::NotFound("consumer"))?;
+        let consumer = &mut self.channels[channel_key].consumers[key];
         if consumer.connection != *connection {
             return Err(Error::NotFound("consumer"));
         }
-        consumer.paused = paused;
-        if paused {
+        if std::mem::replace(&mut consumer.paused, true) || paused {
+            self.remember_heard(now, channel_key, key);
+            let consumer = &mut self.channels[channel_key].consumers[key];
             consumer.hear_from_now(); // what it did not want to hear is not kept for it
+            consumer.paused = paused;
+        } else {
+            consumer.paused = false;
         }
         Ok(())
     }
@@ -387,6 +402,7 @@ impl Engine {
     }
 
     pub(super) fn remove_consumer(&mut self, now: Instant, channel_key: ChannelKey, key: ConsumerKey) {
+        self.remember_heard(now, channel_key, key);
         let channel = &mut self.channels[channel_key];
         let Some(consumer) = channel.consumers.remove(key) else { return };
         self.consumer_by_id.remove(&consumer.id);

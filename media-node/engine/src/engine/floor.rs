@@ -4,6 +4,7 @@
 //! that was seen, from gateways or in relayed packets, opens nothing. The end is the gateway's promise that the floor's lease
 //! lasts longer, so no gate outlives its lease even if nobody can reach the node to close it.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::{Engine, Error, Event};
@@ -123,6 +124,7 @@ impl Engine {
                 self.stop_replay(key);
                 let channel = &mut self.channels[key];
                 channel.epoch = epoch;
+                channel.heard = HashMap::new();
                 let connection = connection.clone();
                 channel.floor = Floor::Held(Holder { connection, gateway, valid_until, last_packet: None });
                 GateChange::Opened { valid_until }
@@ -228,6 +230,7 @@ impl Engine {
         self.stop_replay(key);
         let channel = &mut self.channels[key];
         channel.epoch = epoch;
+        channel.heard = HashMap::new();
         channel.floor = Floor::Unknown;
         true
     }

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::{Engine, GatewayEvent, Outbound};
-use crate::channel::{Channel, ChannelKey, Consumer, Floor, Late, ProducerKey, TransportKey};
+use crate::channel::{Channel, ChannelKey, Consumer, Floor, ProducerKey, TransportKey};
 use crate::id::ChannelId;
 use crate::rtp;
 use crate::srtp::Sealer;
@@ -129,7 +129,8 @@ impl Engine {
         let Channel { output, consumers, consumer_by_connection, floor, epoch, active, late, .. } = channel;
         let replay = self.config.replay;
         // What nobody hears is kept for a moment, for who comes late.
-        if consumers.is_empty() && replay.is_zero() {
+        if consumers.is_empty() && !output.is_beginning(now, *epoch, replay) {
+            output.forget();
             return;
         }
         let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len()) else { return };
@@ -137,7 +138,7 @@ impl Engine {
             self.counters.late += 1;
             return;
         };
-        let begins = output.begun(now, *epoch, replay).is_some();
+        let first = output.begun(now, *epoch, replay);
         let Some(packet) = output.cached(output_index) else { return };
         let holder = match floor {
             Floor::Held(holder) => Some(&holder.connection),
@@ -151,9 +152,11 @@ impl Engine {
             else {
                 consumer.offset = None;
                 // Its handshake is not done: it is late, if it can hear this talk at all.
-                if begins && consumer.late.is_none() && consumer.member.is_none() && Some(consumer_key) != own {
+                if let Some(first) = first.filter(|_| Some(consumer_key) != own)
+                    && let Some(entry) = Self::late(now, replay, consumer_key, consumer, false, output_index == first)
+                {
                     consumer.late = Some(output_index);
-                    late.push(Late { consumer: consumer_key, start: now, give_up: now + 2 * replay });
+                    late.push(entry);
                 }
                 continue;
             };
@@ -162,9 +165,11 @@ impl Engine {
                 consumer.hear_from_now();
                 continue;
             }
-            if begins && now < consumer.ready_at && consumer.late.is_none() && consumer.member.is_none() {
+            if let Some(first) = first
+                && let Some(entry) = Self::late(now, replay, consumer_key, consumer, true, output_index == first)
+            {
                 consumer.late = Some(output_index);
-                late.push(Late { consumer: consumer_key, start: consumer.ready_at, give_up: now + 2 * replay });
+                late.push(entry);
             }
             if consumer.late.is_some_and(|next| output_index >= next) {
                 continue; // its turn comes

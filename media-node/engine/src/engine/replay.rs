@@ -4,21 +4,26 @@
 //! until then is kept by the floor output; they are sent it faster than it was spoken, in order and without a gap to what
 //! follows, until they have caught up with the others.
 //!
+//! They do so for each talk, and say nothing when they stop to listen to the consumer of the one before. What that would be
+//! sent of the next talk's beginning might be heard, or not. So it is held back for a moment, for the consumer that is to come.
+//!
+//! Nobody is sent a word twice: whoever consumes anew goes on where its last consumer was.
+//!
 //! A worker or a node that has nobody to hear a channel is not sent its packets. When its first listener comes in the first
 //! moments of a talk, the speaker's engine sends what it has kept.
 //!
 //! A talk that is over because its floor was taken, its end came or a gateway closed it is replayed to nobody any more. After a
 //! release it still is, for a moment: its last words are as good as its first.
 //!
-//! Cost model: nothing while nobody is late. A late listener costs a packet what any other does, and a timer a hundred
-//! times a second for all of a channel, for a second at most.
+//! Cost model: nothing while nobody is late, but for the packets that are kept where nobody listens. A late listener costs a
+//! packet what any other does, and a timer a hundred times a second for all of a channel, for a second at most.
 
 use std::time::{Duration, Instant};
 
 use slotmap::SlotMap;
 
 use super::{Engine, Outbound};
-use crate::channel::{Channel, ChannelKey, ConsumerKey, Floor, Late, RelaySlot};
+use crate::channel::{Channel, ChannelKey, Consumer, ConsumerKey, Floor, Late, RelaySlot};
 use crate::id::{ChannelId, RelayId};
 use crate::relay::Outgoing;
 use crate::rtp;
@@ -38,25 +43,50 @@ pub(super) const NEGOTIATION: Duration = Duration::from_millis(60);
 /// The same once its transport is connected, if it was not.
 const SETTLING: Duration = Duration::from_millis(20);
 
+/// How long a talk's beginning is held back for a client that is expected to consume anew: longer than the news of the talk
+/// and the client's answer are on their way. It is held back once in vain; then the consumer is one that is kept.
+const RENEWAL: Duration = Duration::from_millis(500);
+
 impl Engine {
-    /// A consumer has come: if a talk has just begun, it is late.
-    pub(super) fn catch_up(&mut self, now: Instant, key: ChannelKey, consumer_key: ConsumerKey) {
+    /// A consumer has come: if a talk has just begun, it is late. `kept`: it is there for all talks. `owed`: where one goes
+    /// on that it replaces, if that was late.
+    pub(super) fn catch_up(
+        &mut self,
+        now: Instant,
+        key: ChannelKey,
+        consumer_key: ConsumerKey,
+        kept: bool,
+        owed: Option<u64>,
+    ) {
         let channel = &mut self.channels[key];
         let Some(consumer) = channel.consumers.get_mut(consumer_key) else { return };
-        let holder = match &channel.floor {
-            Floor::Held(holder) => Some(&holder.connection),
-            Floor::Unknown => None, // somebody speaks at another node
-            Floor::Expired(_) | Floor::Ended => return,
+        let begun = channel.output.begun(now, channel.epoch, self.config.replay);
+        consumer.renewed = begun.is_some() && !kept;
+        let may_hear = match &channel.floor {
+            Floor::Held(holder) => holder.connection != consumer.connection,
+            Floor::Unknown => true, // somebody speaks at another node
+            Floor::Expired(_) | Floor::Ended => false,
         };
-        let own = holder == Some(&consumer.connection);
-        let Some(first) = channel.output.begun(now, channel.epoch, self.config.replay) else { return };
-        if own || consumer.member.is_some() || consumer.late.is_some() {
+        let heard = channel.heard.get(&consumer.connection).copied();
+        let next = owed.or(begun.filter(|_| may_hear).map(|first| heard.map_or(first, |heard| heard.max(first))));
+        if next.is_none() || consumer.member.is_some() {
             return;
         }
-        consumer.late = Some(first);
+        consumer.late = next;
         let give_up = now + 2 * self.config.replay;
-        channel.late.push(Late { consumer: consumer_key, start: consumer.ready_at, give_up });
+        channel.late.push(Late { consumer: consumer_key, start: consumer.ready_at, held: false, give_up });
         self.schedule_replay(now, key);
+    }
+
+    /// A consumer hears no more for now: remembers how much of a talk that has just begun it has heard.
+    pub(super) fn remember_heard(&mut self, now: Instant, key: ChannelKey, consumer: ConsumerKey) {
+        let channel = &mut self.channels[key];
+        let Some(first) = channel.output.begun(now, channel.epoch, self.config.replay) else { return };
+        let Some(consumer) = channel.consumers.get(consumer) else { return };
+        if let Some(next) = consumer.heard(channel.output.next_index()).filter(|next| *next > first) {
+            let heard = channel.heard.entry(consumer.connection.clone()).or_default();
+            *heard = next.max(*heard);
+        }
     }
 
     /// Hands what is kept of a talk that has just begun here to another engine of this node, which has its first listener.
@@ -134,6 +164,9 @@ impl Engine {
             if now < late.start {
                 return true;
             }
+            if std::mem::take(&mut late.held) {
+                consumer.renewed = false;
+            }
             let mut portion = 0;
             while portion < PORTION && next < output.next_index() {
                 // What was lost on the way to us is a hole for everybody.
@@ -156,6 +189,29 @@ impl Engine {
         if again {
             self.schedule_replay(now, key);
         }
+    }
+
+    /// The listener's place among the late, if it is one at a packet of a talk that has just begun. `first`: the talk's first.
+    #[inline]
+    pub(super) fn late(
+        now: Instant,
+        replay: Duration,
+        key: ConsumerKey,
+        consumer: &Consumer,
+        connected: bool,
+        first: bool,
+    ) -> Option<Late> {
+        if consumer.late.is_some() || consumer.member.is_some() || consumer.paused {
+            return None;
+        }
+        let held = consumer.renewed && first;
+        let start = match connected {
+            _ if held => now + RENEWAL.min(replay),
+            false => now,
+            true if now < consumer.ready_at => consumer.ready_at,
+            true => return None,
+        };
+        Some(Late { consumer: key, start, held, give_up: now + 2 * replay })
     }
 
     /// The talk is over in a way after which nothing of it may be heard any more.

@@ -195,6 +195,15 @@ impl Sim {
     }
 
     pub fn consume_member(&mut self, client: usize, channel: &str, member: Option<&str>) -> ConsumerParameters {
+        self.consume_as(client, channel, member, true)
+    }
+
+    /// As existing clients do, for the talk that they have been told of.
+    pub fn consume_for_talk(&mut self, client: usize, channel: &str) -> ConsumerParameters {
+        self.consume_as(client, channel, None, false)
+    }
+
+    fn consume_as(&mut self, client: usize, channel: &str, member: Option<&str>, kept: bool) -> ConsumerParameters {
         let client = &self.clients[client];
         let new = NewConsumer {
             connection: client.connection.clone(),
@@ -202,6 +211,7 @@ impl Sim {
             channel: channel.into(),
             member: member.map(ConnectionId::from),
             payload_type: 111,
+            kept,
         };
         let consumer = self.engine.consume(self.now, new).expect("a transport");
         self.drain();
