@@ -5,6 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
 use support::nodes::Nodes;
 use support::{DELAY, Sim};
 use voiceping_engine::{ConsumerParameters, Role};
@@ -345,5 +346,49 @@ fn nobody_is_handed_a_talk_whose_gate_is_closed() {
         others.into_iter().for_each(|listener| nodes.consume(listener, "c"));
         nodes.run_for(Duration::from_secs(1));
         assert!(others.into_iter().all(|listener| nodes.heard(listener, "alice").is_empty()));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever a client does with its consumers, and whatever becomes of the talks: it hears each word once at most, in order.
+    #[test]
+    fn nobody_hears_a_word_twice(seed in any::<u64>()) {
+        let mut sim = Sim::replaying(Instant::now(), seed, SECOND);
+        let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| sim.client(name, Role::Client));
+        sim.connect_all();
+        [alice, bob].into_iter().for_each(|speaker| drop(sim.produce(speaker, "c")));
+        let connection = sim.clients[carol].connection.clone();
+        let mut consumer = sim.consume_for_talk(carol, "c");
+        for epoch in 1..16 {
+            let speaker = [alice, bob][sim.rng_range(0..2)];
+            sim.set_floor("c", epoch, Some(["alice", "bob"][speaker])).expect("newer");
+            for _ in 0..sim.rng_range(1..45) {
+                sim.speak(speaker);
+                sim.run_for(FRAME / 2);
+                match sim.rng_range(0..24) {
+                    0 => consumer = sim.consume(carol, "c"),
+                    1..3 => consumer = sim.consume_for_talk(carol, "c"),
+                    3 => consumer = sim.consume_member(carol, "c", Some("alice")),
+                    4 => sim.engine.close_consumer(sim.now, &connection, &consumer.id),
+                    // It may be closed.
+                    5 => drop(sim.engine.pause_consumer(sim.now, &connection, &consumer.id, true)),
+                    6 => drop(sim.engine.pause_consumer(sim.now, &connection, &consumer.id, false)),
+                    _ => {}
+                }
+                sim.run_for(FRAME / 2);
+            }
+            match sim.rng_range(0..3) {
+                0 => drop(sim.engine.release_floor(sim.now, &"c".into(), epoch, None)),
+                1 => drop(sim.engine.close_floor(sim.now, &"c".into(), epoch, None)),
+                _ => {}
+            }
+        }
+        sim.run_for(2 * SECOND);
+        for speaker in ["alice", "bob"] {
+            let heard = sim.clients[carol].heard(speaker);
+            prop_assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", heard);
+        }
     }
 }

@@ -30,12 +30,15 @@ fn assert_continuous(received: &[Received]) {
 
 /// Alice speaks at the first node, Bob at the second, Carol hears at the third if there is one, else at the second.
 fn conversation(seed: u64, workers: &[usize]) -> (Nodes, At, At, At) {
-    let mut nodes = Nodes::new(seed, workers);
+    conversation_over(Nodes::new(seed, workers))
+}
+
+fn conversation_over(mut nodes: Nodes) -> (Nodes, At, At, At) {
     let engine = |nodes: &Nodes, node: usize| nodes.engines_of(node)[0];
     let alice = nodes.client(0, "alice");
     let second = engine(&nodes, 1);
     let bob = nodes.client(second, "bob");
-    let last = engine(&nodes, workers.len() - 1);
+    let last = engine(&nodes, nodes.node.last().copied().expect("there are nodes"));
     let carol = nodes.client(last, "carol");
     nodes.connect_all();
     for speaker in [alice, bob] {
@@ -393,7 +396,8 @@ proptest! {
     /// its place, and most of it is heard.
     #[test]
     fn only_holders_are_heard_over_any_network_between_nodes(seed in any::<u64>()) {
-        let (mut nodes, alice, bob, carol) = conversation(seed, &[1, 2, 1]);
+        let replay = Duration::from_secs(seed % 2);
+        let (mut nodes, alice, bob, carol) = conversation_over(Nodes::replaying(seed, &[1, 2, 1], replay));
         [alice, bob, carol].into_iter().for_each(|listener| nodes.consume(listener, "c"));
         nodes.fate = Box::new(|_, rng| match rng.random_range(0..12) {
             0 => vec![],
