@@ -126,7 +126,7 @@ async fn take(gateway: &Shared, event: Event) {
             });
             span.in_scope(|| floor_changed(gateway, &change));
         }
-        Event::Member(changed) => gateway.hub.member_changed(&changed),
+        Event::Member(changed) => gateway.hub.member_changed(changed),
         Event::Resync => {
             tracing::warn!("events of the shared state were lost; reading snapshots");
             let channels = stream::iter(gateway.hub.watched());

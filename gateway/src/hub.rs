@@ -1,9 +1,11 @@
 //! The channels that have members on this gateway: who they are, whose floor it is, and the pushes to them.
 //!
 //! A push is serialized once for a channel; all its members get the same bytes. One plain mutex guards everything and is
-//! never held across an await; a push to many is sent in portions by a task of its own ([`fan_out`]). The bus and the
+//! never held across an await; a push to many is sent in portions by a task of its own ([`fan_out`]), news of the members of
+//! large channels after all others and not each of it ([`crowd`]). The bus and the
 //! snapshots bring the changes in, joins and leaves bring members. An idle member costs a map entry, no timer and no task.
 
+mod crowd;
 mod fan_out;
 mod leases;
 
@@ -18,6 +20,8 @@ use voiceping_state::{ChannelId, ConnectionId, Floor, FloorCause, MemberChanged,
 
 use crate::socket::Outbox;
 use crate::view;
+pub(crate) use crowd::CROWD;
+use crowd::Crowds;
 use fan_out::FanOut;
 use leases::Leases;
 
@@ -43,6 +47,7 @@ struct Inner {
     channel_by_id: HashMap<ChannelId, Channel>,
     leases: Leases,
     fan_out: FanOut,
+    crowds: Crowds,
 }
 
 #[derive(Debug, Default)]
@@ -161,6 +166,12 @@ impl Hub {
         inner.channel_by_id.iter().filter(|(_, channel)| channel.watched).map(|(id, _)| id.clone()).collect()
     }
 
+    /// How many users a channel has, by the latest that is known of it.
+    pub(crate) fn users(&self, channel: &ChannelId) -> usize {
+        let inner = self.lock();
+        inner.channel_by_id.get(channel).and_then(|channel| channel.roster).map_or(0, |roster| roster.users)
+    }
+
     /// A channel's floor, if anything is known of it.
     pub(crate) fn known(&self, channel: &ChannelId) -> Option<Known> {
         self.lock().channel_by_id.get(channel)?.known.clone()
@@ -177,10 +188,9 @@ impl Hub {
         reply: impl FnOnce(&Floor, usize),
     ) {
         let mut inner = self.lock();
-        let Inner { channel_by_id, fan_out, .. } = &mut *inner;
         // Who joins again is answered with what is newer than that.
-        fan_out.catch_up(channel, outbox);
-        let channel = channel_by_id.entry(channel.clone()).or_default();
+        inner.catch_up(channel, outbox);
+        let channel = inner.channel_by_id.entry(channel.clone()).or_default();
         // The bus may have brought more since the join was answered: it was not told that.
         let roster = channel.learn(joined);
         // Who joins again goes on where it was; over another socket, it has missed what came in between.
@@ -198,18 +208,19 @@ impl Hub {
     /// Removes a member.
     pub(crate) fn exit(&self, channel: &ChannelId, connection: &ConnectionId) {
         let mut inner = self.lock();
-        let Inner { channel_by_id, fan_out, .. } = &mut *inner;
+        let Inner { channel_by_id, fan_out, crowds, .. } = &mut *inner;
         if let Some(left) = channel_by_id.get_mut(channel)
             && let Some(member) = left.member_by_connection.remove(connection)
         {
             fan_out.forget(channel, &member.outbox);
+            crowds.forget(channel, &member.outbox);
         }
     }
 
     /// Takes a change in, unless it is old, and tells the members.
     pub(crate) fn apply(&self, change: &Change<'_>) -> Applied {
         let mut inner = self.lock();
-        let Inner { channel_by_id, leases, fan_out } = &mut *inner;
+        let Inner { channel_by_id, leases, fan_out, .. } = &mut *inner;
         let Some(channel) = channel_by_id.get_mut(change.channel) else {
             return Applied::Nothing;
         };
@@ -239,18 +250,22 @@ impl Hub {
         Applied::Changed
     }
 
-    /// Tells the members that a user came or went; not the connection that did, which has its own answer.
-    pub(crate) fn member_changed(&self, change: &MemberChanged) {
+    /// Tells the members that a user came or went; not the connection that did, which has its own answer. On a channel with
+    /// a crowd not at once, and not each of it.
+    pub(crate) fn member_changed(&self, change: MemberChanged) {
         let mut inner = self.lock();
-        let Inner { channel_by_id, fan_out, .. } = &mut *inner;
-        if let Some(channel) = channel_by_id.get_mut(&change.channel) {
-            channel.learn(change.roster);
-            if let Some(known) = &channel.known {
-                let text = view::member_changed(change, &known.floor);
-                let is_news = |member: &Member| change.roster.version > member.roster_version;
-                let news = (CHANNEL_STATE, text);
-                self.push(fan_out, channel, &change.channel, news, Some(&change.member.connection), is_news);
-            }
+        let Inner { channel_by_id, fan_out, crowds, .. } = &mut *inner;
+        let Some(channel) = channel_by_id.get_mut(&change.channel) else { return };
+        channel.learn(change.roster);
+        let Some((channel, floor)) = channel.with_floor() else { return };
+        if change.roster.users > CROWD {
+            crowds.tell(change);
+            self.pushed.notify_one();
+        } else {
+            let merged = crowds.give_up(&change.channel);
+            let news = (CHANNEL_STATE, view::member_changed(&change, floor, merged));
+            let is_news = |member: &Member| change.roster.version > member.roster_version;
+            self.push(fan_out, channel, &change.channel, news, Some(&change.member.connection), is_news);
         }
     }
 
@@ -274,7 +289,22 @@ impl Hub {
     }
 }
 
+impl Inner {
+    /// Sends a member what it has not been sent yet.
+    fn catch_up(&mut self, channel: &ChannelId, outbox: &Outbox) {
+        self.fan_out.catch_up(channel, outbox);
+        if let Some((_, floor)) = self.channel_by_id.get(channel).and_then(Channel::with_floor) {
+            self.crowds.catch_up(channel, outbox, floor);
+        }
+    }
+}
+
 impl Channel {
+    /// Itself and its floor; nothing is told of a channel before that is known.
+    fn with_floor(&self) -> Option<(&Self, &Floor)> {
+        Some((self, &self.known.as_ref()?.floor))
+    }
+
     /// Takes in a roster, unless a newer one is known; answers the newest.
     fn learn(&mut self, roster: Roster) -> Roster {
         let newest = self.roster.filter(|known| known.version > roster.version).unwrap_or(roster);

@@ -36,8 +36,9 @@ pub(crate) fn speaker_changed(channel: &ChannelId, floor: &Floor, cause: Option<
     push("speaker-changed", data)
 }
 
-/// `channel-state`: a user came or went. Existing clients overwrite their busy display from it.
-pub(crate) fn member_changed(change: &MemberChanged, floor: &Floor) -> Utf8Bytes {
+/// `channel-state`: a user came or went. Existing clients overwrite their busy display from it. `merged`, for our own client:
+/// others came or went before, of whom nothing was said.
+pub(crate) fn member_changed(change: &MemberChanged, floor: &Floor, merged: bool) -> Utf8Bytes {
     let mut data = channel_state(&change.channel, floor);
     data["action"] = match change.action {
         MemberAction::Joined => "user-joined",
@@ -48,6 +49,9 @@ pub(crate) fn member_changed(change: &MemberChanged, floor: &Floor) -> Utf8Bytes
     data["userId"] = change.member.user.as_str().into();
     data["userName"] = change.member.user_name.as_str().into();
     data["userCount"] = change.roster.users.into();
+    if merged {
+        data["merged"] = true.into();
+    }
     push("channel-state", data)
 }
 
@@ -89,8 +93,9 @@ mod tests {
         let member = busy().holder.expect("busy").owner;
         let roster = Roster { users: 3, version: 1 };
         let change = MemberChanged { channel: "c1".into(), member, action: MemberAction::Disconnected, roster };
-        let data = data(&member_changed(&change, &busy()));
-        assert_eq!(data["action"], "user-disconnected");
+        assert_eq!(data(&member_changed(&change, &busy(), true))["merged"], true);
+        let data = data(&member_changed(&change, &busy(), false));
+        assert_eq!((&data["action"], &data["merged"]), (&"user-disconnected".into(), &Value::Null));
         assert_eq!(
             (&data["userId"], &data["userName"], &data["userCount"]),
             (&"alice".into(), &"Alice".into(), &3.into())

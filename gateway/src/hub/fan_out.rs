@@ -4,23 +4,23 @@
 //! which the answer to the press that caused it would stand in the same line. So a push to more than a handful is kept
 //! here, and one task sends it in portions; in between, everything else has its turn. Channels take turns too: a small one
 //! does not wait for a large one. Each member gets all pushes of a channel in their order, and what it is answered comes
-//! after what was decided before ([`FanOut::catch_up`]).
+//! after what was decided before ([`FanOut::catch_up`]). What may wait and be left out is elsewhere ([`super::crowd`]).
 //!
 //! Cost: one list for each push, and for each member what its queue takes. The text is shared.
 
 use std::collections::{HashMap, VecDeque};
 
 use axum::extract::ws::Utf8Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use voiceping_state::{ChannelId, ConnectionId};
 
-use super::{Channel, Hub, Member};
+use super::{Channel, Hub, Inner, Member};
 use crate::metrics;
 use crate::socket::Outbox;
 
 /// Sockets that are pushed to in one turn. Their writes take some three hundred microseconds.
-const PORTION: usize = 32;
+pub(super) const PORTION: usize = 32;
 
 /// Pushes to single sockets that may wait; more changes are left to the bus until some are sent.
 const ROOM: usize = 16 * 1024;
@@ -32,6 +32,17 @@ pub(super) struct FanOut {
     /// The channels of the table, each once.
     turns: VecDeque<ChannelId>,
     waiting: usize,
+}
+
+/// When there is something to send again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another portion waits.
+    Now,
+    /// What waits may not leave before.
+    At(Instant),
+    /// When something comes.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -46,7 +57,7 @@ impl Hub {
     /// Sends a member what it has not been sent yet. Before it is told of a floor in another way, so that nothing older
     /// comes after that.
     pub(crate) fn catch_up(&self, channel: &ChannelId, outbox: &Outbox) {
-        self.lock().fan_out.catch_up(channel, outbox);
+        self.lock().catch_up(channel, outbox);
     }
 
     /// To a handful at once, to more in portions.
@@ -81,26 +92,35 @@ impl Hub {
 
     /// Sends what is to be sent in portions, until the gateway ends.
     pub(crate) async fn send(&self, end: CancellationToken) {
-        loop {
+        while !end.is_cancelled() {
+            let next = match self.send_portion() {
+                Next::Now => {
+                    // Until the sockets have written this one, and whatever else was waiting is done.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Next::At(time) => Some(time),
+                Next::Nothing => None,
+            };
             tokio::select! {
-                () = end.cancelled() => return,
+                () = end.cancelled() => {}
                 () = self.pushed.notified() => {}
-            }
-            while self.send_portion() {
-                // Until the sockets have written this one, and whatever else was waiting is done.
-                tokio::task::yield_now().await;
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
     }
 
-    /// `false`: nothing is left.
-    pub(super) fn send_portion(&self) -> bool {
+    /// News of members of large channels only when there is nothing else.
+    pub(super) fn send_portion(&self) -> Next {
         let mut inner = self.lock();
-        let is_more = inner.fan_out.send_portion();
-        if inner.fan_out.has_room() {
+        let Inner { channel_by_id, fan_out, crowds, .. } = &mut *inner;
+        if !fan_out.send_portion() {
+            return crowds.send_portion(channel_by_id, Instant::now());
+        }
+        if fan_out.has_room() {
             self.room_made.notify_waiters();
         }
-        is_more
+        Next::Now
     }
 
     /// May more changes be taken in? What is not sent yet takes memory.
@@ -139,7 +159,7 @@ impl FanOut {
         pushes.push_back(push);
     }
 
-    /// Sends one portion, of the channel whose turn it is. `false`: nothing is left.
+    /// Sends one portion, of the channel whose turn it is. `false`: there was nothing.
     fn send_portion(&mut self) -> bool {
         let Some(channel) = self.turns.pop_front() else { return false };
         let Some(pushes) = self.pushes_by_channel.get_mut(&channel) else { return true };
@@ -158,7 +178,7 @@ impl FanOut {
         } else {
             self.turns.push_back(channel);
         }
-        !self.turns.is_empty()
+        true
     }
 
     /// Sends a member now what it has not been sent: it is about to be told something newer.

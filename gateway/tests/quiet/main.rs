@@ -7,6 +7,7 @@
 #[path = "../../../bench/baselines.rs"]
 mod baselines;
 mod counting;
+mod crowd;
 mod fan_out;
 mod idle;
 mod members;

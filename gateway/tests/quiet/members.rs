@@ -15,6 +15,9 @@ use voiceping_state::{FloorRules, Memory, Store, memory};
 /// A busy machine is slow, not wrong.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Of a member, on the stack.
+const BUFFER: usize = 16 * 1024;
+
 const RULES: FloorRules = FloorRules { lease: Duration::from_secs(600), talk_limit: None };
 
 #[derive(Debug, Parser)]
@@ -91,7 +94,7 @@ impl Member {
     }
 
     /// A text frame, masked with nothing.
-    fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         let length = u16::try_from(text.len()).expect("short").to_be_bytes();
         let frame = [&[0x81, 0xfe, length[0], length[1], 0, 0, 0, 0], text.as_bytes()].concat();
         self.0.write_all(&frame).expect("sends");
@@ -99,7 +102,18 @@ impl Member {
 
     /// Reads until a word has come, and what is there with it.
     pub(crate) fn read_until(&mut self, word: &[u8]) {
-        let (mut heard, mut length) = ([0; 16 * 1024], 0);
+        self.read_into(&mut [0; BUFFER], word);
+    }
+
+    /// The same, and answers it; the end of it, if it is long.
+    pub(crate) fn hear(&mut self, word: &str) -> String {
+        let mut heard = [0; BUFFER];
+        let length = self.read_into(&mut heard, word.as_bytes());
+        String::from_utf8_lossy(&heard[..length]).into_owned()
+    }
+
+    fn read_into(&mut self, heard: &mut [u8; BUFFER], word: &[u8]) -> usize {
+        let mut length = 0;
         while !heard[..length].windows(word.len()).any(|part| part == word) {
             if length == heard.len() {
                 // Other pushes than the one that is waited for.
@@ -110,5 +124,6 @@ impl Member {
             assert!(count > 0, "the gateway has closed");
             length += count;
         }
+        length
     }
 }
