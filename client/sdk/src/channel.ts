@@ -11,6 +11,7 @@ import type { Ear } from "./media.ts";
 import type { Microphone } from "./microphone.ts";
 import { Playback } from "./playback.ts";
 import type { ChannelState, Denial, FreeReason, Member, Pushes } from "./protocol.ts";
+import { Roster } from "./roster.ts";
 import type { Session } from "./session.ts";
 import { Talk, type TalkChannel, type TalkState } from "./talk.ts";
 
@@ -38,7 +39,6 @@ export class Channel {
   #join: JoinState = "joining";
   #refusal: string | undefined;
   #speaker: Speaker | null = null;
-  #userCount = 0;
   /** Of the newest news of the floor. A join begins anew: its snapshot counts, whatever it says. */
   #epoch = 0;
   #session: Session | undefined;
@@ -51,7 +51,7 @@ export class Channel {
   #retry: ReturnType<typeof setTimeout> | undefined;
   readonly #talk: Talk;
   readonly #backoff = new Backoff();
-  readonly #nameByUser = new Map<string, string>();
+  readonly #roster: Roster;
   readonly #playback: Playback;
   readonly #ear: Ear;
 
@@ -73,6 +73,11 @@ export class Channel {
       },
     };
     this.#talk = new Talk(this.#talkChannel(), events);
+    this.#roster = new Roster(
+      self,
+      () => this.#session?.request("members", { channelId: id }) ?? Promise.reject(new Error("No session")),
+      () => this.#membersEvent(),
+    );
   }
 
   get state(): JoinState {
@@ -98,14 +103,17 @@ export class Channel {
   }
 
   get userCount(): number {
-    return this.#userCount;
+    return this.#roster.userCount;
   }
 
-  /** Ordered by name. */
+  /** Ordered by name. Nobody where there are more than a hundred: see `userCount`. */
   get members(): Member[] {
-    return [...this.#nameByUser]
-      .map(([userId, userName]) => ({ userId, userName }))
-      .sort((a, b) => a.userName.localeCompare(b.userName));
+    return this.#roster.members;
+  }
+
+  /** `members` is everybody. */
+  get membersComplete(): boolean {
+    return this.#roster.complete;
   }
 
   get muted(): boolean {
@@ -189,8 +197,10 @@ export class Channel {
   /** For `client.ts`: a push that names this channel. */
   receive<T extends keyof Pushes>(type: T, data: Pushes[T]): void {
     if (type === "speaker-changed") this.#floorChanged(data as ChannelState);
-    else if (type === "channel-state") this.#membersChanged(data as Pushes["channel-state"]);
-    else if (type === "ptt-denied") this.#talk.takenBack(data as Denial);
+    else if (type === "channel-state") {
+      this.#roster.changed(data as Pushes["channel-state"]);
+      this.#floorChanged(data as ChannelState);
+    } else if (type === "ptt-denied") this.#talk.takenBack(data as Denial);
     else if (type === "ptt-interrupted") {
       this.#talk.end("interrupted", (data as Pushes["ptt-interrupted"]).message ?? "Interrupted");
     }
@@ -204,6 +214,7 @@ export class Channel {
     this.#session?.request("leave-channel", { channelId: this.id }).catch(() => {});
     this.#session?.media.drop(this.id);
     this.#stopSending();
+    this.#roster.close();
     this.#session = undefined;
     this.#playback.close();
   }
@@ -212,6 +223,7 @@ export class Channel {
   #beginAnew(session: Session | undefined): void {
     this.#talk.forget();
     this.#stopSending();
+    this.#roster.close();
     this.#session = session;
     this.#setSpeaker(null);
     this.#setJoin("joining");
@@ -221,24 +233,12 @@ export class Channel {
     const resumes = this.#join === "joined";
     const reply = await session.request("join-channel", { channelId: this.id }).catch(decided);
     if (isStale()) return;
-    this.#userCount = reply.userCount;
-    const before = [...this.#nameByUser.keys()];
     const goesOn = resumes && this.#talk.resumed(reply.state);
     if (!goesOn) {
       this.#epoch = 0;
       this.#floorChanged(reply.state);
     }
-    const [{ members }] = await Promise.all([
-      session.request("members", { channelId: this.id }),
-      session.media.receive(this.id, this.#ear),
-    ]);
-    if (isStale()) return;
-    const present = [this.self, ...members];
-    for (const userId of before) {
-      if (!present.some((member) => member.userId === userId)) this.#nameByUser.delete(userId);
-    }
-    for (const { userId, userName } of present) this.#nameByUser.set(userId, userName);
-    this.#membersEvent();
+    await Promise.all([this.#roster.joined(reply.userCount), session.media.receive(this.id, this.#ear)]);
   }
 
   #joinFailed(session: Session, error: unknown): void {
@@ -246,6 +246,7 @@ export class Channel {
     if (error instanceof RequestError && error.code === "disconnected") return; // the next socket joins again
     if (error instanceof Refused) {
       this.#refusal = error.message;
+      this.#roster.close();
       this.#talk.forget();
       session.media.drop(this.id);
       this.#stopSending();
@@ -292,16 +293,9 @@ export class Channel {
     }
   }
 
-  #membersChanged(data: Pushes["channel-state"]): void {
-    if (data.action === "user-joined") this.#nameByUser.set(data.userId, data.userName);
-    else if (data.userId !== this.self.userId) this.#nameByUser.delete(data.userId);
-    this.#userCount = data.userCount;
-    this.#membersEvent();
-    this.#floorChanged(data);
-  }
-
   #membersEvent(): void {
-    this.events.emit("members", { channelId: this.id, members: this.members, userCount: this.#userCount });
+    const { members, userCount, membersComplete: complete } = this;
+    this.events.emit("members", { channelId: this.id, members, userCount, complete });
   }
 
   #stopSending(): void {

@@ -24,7 +24,8 @@ export interface Events {
   channel: { channelId: string; state: JoinState; refusal?: string };
   /** Somebody has begun or ended to speak. */
   speaker: { channelId: string; speaker: Speaker | null };
-  members: { channelId: string; members: Member[]; userCount: number };
+  /** Who is there. `complete`: everybody is named; of more than a hundred nobody is. */
+  members: { channelId: string; members: Member[]; userCount: number; complete: boolean };
   /** Our own press. */
   talk: { channelId: string; state: TalkState; end?: TalkEnd; message?: string };
   /** A press was in vain. `code`: `busy` (somebody speaks), `offline`, `no-microphone`, `timeout`, or the server's. */

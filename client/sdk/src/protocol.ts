@@ -79,7 +79,11 @@ export interface Requests {
   "pause-consumer": { data: { consumerId: string; paused: boolean }; reply: { success: boolean } };
   /** Goes on with a newer token of the same person. */
   "refresh-token": { data: { token: string }; reply: { expiresIn: number; channels: string[]; role: string } };
-  members: { data: { channelId: string }; reply: { channelId: string; members: Member[] } };
+  /** `complete: false`: there are too many to be named. */
+  members: {
+    data: { channelId: string };
+    reply: { channelId: string; members: Member[]; userCount?: number; complete?: boolean };
+  };
   ping: { data: undefined; reply: unknown };
 }
 
@@ -108,6 +112,8 @@ export interface Pushes {
     userId: string;
     userName: string;
     userCount: number;
+    /** Others came or went before, of whom nothing was said. */
+    merged?: boolean;
   };
   "ptt-denied": Denial;
   "ptt-interrupted": { channelId: string; interruptedBy?: string; message?: string };

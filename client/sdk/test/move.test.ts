@@ -62,7 +62,8 @@ test("a draining node is left after the talk", async (t) => {
   const scene = await join(t, deployment);
   await press(scene);
   deployment.push("media-moved", { reason: "draining" });
-  deployment.push("channel-state", { channelId: "lobby", action: "user-joined", userId: "carol", userName: "Carol", epoch: 0 });
+  const carol = { action: "user-joined", userId: "carol", userName: "Carol", userCount: 3 };
+  deployment.push("channel-state", { channelId: "lobby", ...carol, epoch: 0 });
   await event(scene.client, "members", ({ members }) => members.length === 3); // the push before has arrived too
   assert.equal(scene.peers.all.length, 2);
   const [over, moved] = [talk(scene.client, "idle"), audio(scene, "connected")];

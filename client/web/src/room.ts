@@ -30,6 +30,7 @@ class Room {
   readonly #channels: ChannelList;
   readonly #talks = new TalkLog();
   readonly #members = h("ul", { class: "rows members" });
+  readonly #crowd = h("p", { class: "empty" }, "Names are shown for up to 100 people.");
   readonly #memberCount = h("span", { class: "count" });
   readonly #link = h("span", { class: "link-state", role: "status", data: { state: "connecting" } });
   readonly #me = h("span", { class: "me" });
@@ -84,7 +85,7 @@ class Room {
       h(
         "aside",
         {},
-        h("section", { class: "panel" }, h("h3", {}, "Members ", this.#memberCount), this.#members),
+        h("section", { class: "panel" }, h("h3", {}, "Members ", this.#memberCount), this.#crowd, this.#members),
         h("section", { class: "panel" }, h("h3", {}, "Recent talks"), this.#talks.view),
       ),
     );
@@ -227,12 +228,18 @@ class Room {
   #showMembers(): void {
     const channel = this.#selected;
     const { self } = this.#client;
+    const speaker = channel?.speaker;
     this.#memberCount.textContent = channel ? String(channel.userCount) : "";
+    let members = channel?.members ?? [];
+    const isCrowd = channel?.state === "joined" && !channel.membersComplete && members.length === 0;
+    this.#crowd.hidden = !isCrowd;
+    // Whoever speaks is named with the floor.
+    if (isCrowd && speaker) members = [speaker];
     this.#members.replaceChildren(
-      ...(channel?.members ?? []).map(({ userId, userName }) => {
+      ...members.map(({ userId, userName }) => {
         const you = userId === self.userId ? h("small", {}, "you") : "";
         const row = h("li", {}, avatar(userName), h("span", { class: "who" }, userName, you));
-        row.classList.toggle("speaking", channel?.speaker?.userId === userId);
+        row.classList.toggle("speaking", speaker?.userId === userId);
         return row;
       }),
     );
