@@ -19,7 +19,7 @@ const FRAME: u32 = 960;
 const MAX_JUMP: i16 = 128;
 
 /// Packets kept for retransmission: 1.28 s, longer than any round trip over which a retransmission is still of use.
-const CACHE_LEN: u64 = 64;
+pub(crate) const CACHE_LEN: u64 = 64;
 
 /// A channel's outgoing stream.
 #[derive(Debug)]

@@ -215,6 +215,14 @@ fn a_client_that_kept_its_consumer_after_all_waits_once() {
 }
 
 #[test]
+fn more_packets_at_once_than_are_kept_are_all_heard() {
+    let (mut sim, [alice, _, carol], mut said) = late(19);
+    said.extend((0..100).map(|_| sim.speak(alice)));
+    sim.run_for(SECOND);
+    assert_eq!(sim.clients[carol].heard("alice"), said);
+}
+
+#[test]
 fn who_comes_in_the_middle_of_a_talk_that_nobody_heard_hears_it_from_there() {
     let (mut sim, [alice, bob, carol], _) = late(18);
     for listener in [bob, carol] {

@@ -7,7 +7,7 @@
 mod baselines;
 mod support;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use support::Sim;
 use voiceping_engine::{Config, Engine, Identity, Role};
@@ -35,7 +35,7 @@ fn bytes_of_engine(sim: &mut Sim) -> usize {
 }
 
 fn members(role: Role) -> Sim {
-    let mut sim = Sim::new(1);
+    let mut sim = Sim::replaying(Instant::now(), 1, Duration::from_secs(1));
     (0..MEMBERS).for_each(|number| {
         sim.client(&format!("member {number}"), role);
     });
@@ -85,5 +85,17 @@ fn a_transport_has_its_size() {
         let speaking = bytes_of_engine(&mut sim) / MEMBERS;
         println!("{role:?}: one that has spoken has {speaking} bytes");
         assert!(speaking < idle + ACTIVE, "{speaking} bytes");
+
+        // What is kept of a talk's beginning for who comes late is not kept where nobody came.
+        let mut sim = settled_members(role);
+        for member in 0..MEMBERS / 10 {
+            let channel = format!("channel {member}");
+            sim.produce(member, &channel);
+            sim.set_floor(&channel, 1, Some(&format!("member {member}"))).expect("first");
+            sim.talk(member, 55);
+        }
+        let unheard = (bytes_of_engine(&mut sim) - MEMBERS * idle) / (MEMBERS / 10);
+        println!("{role:?}: one that has spoken where nobody listens, and its channel, have {unheard} bytes more");
+        assert!(unheard < 2 * ACTIVE, "{unheard} bytes");
     }
 }

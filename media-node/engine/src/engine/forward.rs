@@ -125,6 +125,9 @@ impl Engine {
 
     /// Sends a packet in normal form to every listener of a channel.
     pub(super) fn fan_out(&mut self, now: Instant, key: ChannelKey, packet: &[u8], out: &mut impl Outbound) {
+        if !self.channels[key].late.is_empty() {
+            self.make_room(key, out);
+        }
         let channel = &mut self.channels[key];
         let Channel { output, consumers, consumer_by_connection, floor, epoch, active, late, .. } = channel;
         let replay = self.config.replay;

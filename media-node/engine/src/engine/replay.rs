@@ -24,11 +24,13 @@ use slotmap::SlotMap;
 
 use super::{Engine, Outbound};
 use crate::channel::{Channel, ChannelKey, Consumer, ConsumerKey, Floor, Late, RelaySlot};
+use crate::floor_output::{CACHE_LEN, FloorOutput};
 use crate::id::{ChannelId, RelayId};
 use crate::relay::Outgoing;
 use crate::rtp;
+use crate::srtp::Sealer;
 use crate::timers::Timer;
-use crate::transport::Transport;
+use crate::transport::{Path, Transport};
 
 /// Between two portions.
 const TICK: Duration = Duration::from_millis(10);
@@ -169,15 +171,9 @@ impl Engine {
             }
             let mut portion = 0;
             while portion < PORTION && next < output.next_index() {
-                // What was lost on the way to us is a hole for everybody.
-                if let Some(packet) = output.cached(next)
-                    && let Some(header_len) = rtp::Packet::parse(packet).map(|packet| packet.header_len())
-                    && let Some(index) = consumer.index(next)
-                {
-                    let sent = consumer.send(packet, header_len, index, srtp.sealer(), *path, out);
-                    self.counters.forwarded += u64::from(sent);
-                    portion += 1;
-                }
+                let sent = send_kept(output, consumer, next, srtp.sealer(), *path, out);
+                self.counters.forwarded += u64::from(sent == Some(true));
+                portion += usize::from(sent.is_some());
                 next += 1;
             }
             let caught_up = next == output.next_index();
@@ -214,6 +210,24 @@ impl Engine {
         Some(Late { consumer: key, start, held, give_up: now + 2 * replay })
     }
 
+    /// A packet comes, for which the oldest that is kept has to go: a worker that was behind has many at once. Who has not been
+    /// sent it yet is sent it now.
+    pub(super) fn make_room(&mut self, key: ChannelKey, out: &mut impl Outbound) {
+        let Channel { output, consumers, late, .. } = &mut self.channels[key];
+        for late in late.iter() {
+            let Some(consumer) = consumers.get_mut(late.consumer) else { continue };
+            let Some(next) = consumer.late.filter(|next| next + CACHE_LEN <= output.next_index()) else { continue };
+            let Some(Transport { srtp: Some(srtp), selected: Some(path), .. }) =
+                self.transports.get(consumer.transport)
+            else {
+                continue;
+            };
+            let sent = send_kept(output, consumer, next, srtp.sealer(), *path, out);
+            self.counters.forwarded += u64::from(sent == Some(true));
+            consumer.late = Some(next + 1);
+        }
+    }
+
     /// The talk is over in a way after which nothing of it may be heard any more.
     pub(super) fn stop_replay(&mut self, key: ChannelKey) {
         let Channel { late, consumers, .. } = &mut self.channels[key];
@@ -223,4 +237,20 @@ impl Engine {
             }
         }
     }
+}
+
+/// Sends a listener a packet that is kept. Answers whether it fitted; `None`: it was lost on the way to us, which is a hole for
+/// everybody, or came too late for this one.
+fn send_kept(
+    output: &FloorOutput,
+    consumer: &mut Consumer,
+    index: u64,
+    sealer: &Sealer,
+    path: Path,
+    out: &mut impl Outbound,
+) -> Option<bool> {
+    let packet = output.cached(index)?;
+    let header_len = rtp::Packet::parse(packet)?.header_len();
+    let index = consumer.index(index)?;
+    Some(consumer.send(packet, header_len, index, sealer, path, out))
 }
