@@ -85,28 +85,35 @@ async fn a_paused_consumer_costs_nothing_and_goes_on_without_a_gap() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_consume_replaces_the_earlier_one() -> Result<()> {
-    let node = Node::start(1).await?;
-    let (alice, bob) = (node.member("alice"), node.member("bob"));
-    let a = alice.speaker(CHANNEL, ALICE, Options::default()).await?;
-    let mut b = bob.listener(CHANNEL, Options::default()).await?;
-    node.set_floor(CHANNEL, 1, Some(&alice)).await?;
-    a.microphone.say(3).await?;
-    assert_one_stream(&b.ear.hear(3).await?, &[3]);
+async fn a_new_consume_replaces_the_earlier_one_and_goes_on_where_it_was() -> Result<()> {
+    for kept in [true, false] {
+        let node = Node::start(1).await?;
+        let (alice, bob) = (node.member("alice"), node.member("bob"));
+        let a = alice.speaker(CHANNEL, ALICE, Options::default()).await?;
+        let mut b = bob.listener(CHANNEL, Options::default()).await?;
+        node.set_floor(CHANNEL, 1, Some(&alice)).await?;
+        a.microphone.say(3).await?;
+        assert_one_stream(&b.ear.hear(3).await?, &[3]);
 
-    let (_, stream) = bob.consume(&b.transport_id, CHANNEL, "", &Options::default()).await?;
-    assert_eq!((stream.mid.as_str(), stream.ssrc != b.stream.ssrc), ("1", true));
-    assert_eq!(node.usage().await?, (2, 1, 1));
-    let mut again = b.transport.receive(stream).await?;
-    a.microphone.say(3).await?;
-    let heard = again.hear(3).await?;
-    assert_eq!(heard.iter().map(|packet| packet.number).collect::<Vec<_>>(), [3, 4, 5]);
-    assert_eq!(b.ear.rest(), []);
-    b.transport.stop(b.ear).await?;
-    node.set_floor(CHANNEL, 2, None).await?;
-    node.set_floor(CHANNEL, 3, Some(&alice)).await?;
-    a.microphone.say(2).await?;
-    assert_one_stream(&again.hear(2).await?, &[2]);
+        let (_, stream) = if kept {
+            bob.consume(&b.transport_id, CHANNEL, "", &Options::default()).await?
+        } else {
+            bob.consume_for_talk(&b.transport_id, CHANNEL).await?
+        };
+        assert_eq!((stream.mid.as_str(), stream.ssrc != b.stream.ssrc), ("1", true));
+        assert_eq!(node.usage().await?, (2, 1, 1));
+        let mut again = b.transport.receive(stream).await?;
+        a.microphone.say(3).await?;
+        let heard = again.hear(3).await?;
+        assert_eq!(heard.iter().map(|packet| packet.number).collect::<Vec<_>>(), [3, 4, 5]);
+        assert_eq!(b.ear.rest(), []);
+        b.transport.stop(b.ear).await?;
+        // The next talk, of which nothing is told to a client that would consume anew: it hears it all the same.
+        node.set_floor(CHANNEL, 2, None).await?;
+        node.set_floor(CHANNEL, 3, Some(&alice)).await?;
+        a.microphone.say(2).await?;
+        assert_one_stream(&again.hear(2).await?, &[2]);
+    }
     Ok(())
 }
 
