@@ -45,7 +45,7 @@ export async function quiet(out) {
     ...["--members", "400", "--channels", "200", "--quiet-members", "9600", "--pause-mean", "60s"],
     ...ramp,
   ]);
-  const crowd = await allInOne(out, "crowd-5000", [...few, "--quiet-members", "5000", "--settle", "25s", ...ramp]);
+  const crowd = await allInOne(out, "crowd-5000", [...few, "--quiet-members", "5000", "--settle", "4s", "--floor", ...ramp]);
   const storm = await allInOne(out, "quiet-storm", [
     ...["--members", "40", "--channels", "20", "--quiet-members", "1000", "--storm", "--late-members", "0"],
     ...["--duration", "3s"],
@@ -53,10 +53,16 @@ export async function quiet(out) {
   return [
     { name: "10,000 idle sockets: memory for each", value: kib(idle.memory_per_member_bytes), note: missing(idle) },
     { name: "  CPU while they are idle and few talk", value: share(idle, "talking") },
-    { name: "5,000 sockets of one channel: speaker-changed, p50 · p95", value: times(crowd, "push") },
-    { name: "  at the last of them, p50 · max", value: times(crowd, "push_last", "max"), note: missing(crowd) },
+    { name: "5,000 sockets join one channel within 15 s: each, p50 · p95", value: times(crowd, "join_quiet"), note: missing(crowd) },
+    { name: "  CPU of the deployment meanwhile", value: `${cpu(crowd, "joining").toFixed(1)} s` },
+    { name: "  memory for each of them", value: kib(crowd.memory_per_member_bytes) },
+    { name: "  channel-state told for each join", value: (crowd.counts.news / crowd.counts.joined).toFixed(1) },
+    { name: "  then speaker-changed, p50 · p95", value: times(crowd, "push") },
+    { name: "  at the last of them, p50 · p99", value: times(crowd, "push_last", "p99") },
+    { name: "  from the first to the last, p50 · p95", value: times(crowd, "push_spread") },
+    { name: "  bare writes to as many sockets, p50 · p95", value: times(crowd, "push_floor"), note: ratio(crowd, "push_spread", "push_floor") },
     { name: "  press to grant, p50 · p95", value: times(crowd, "grant") },
-    { name: "  CPU of the deployment for each push", value: `${cpuPerPush(crowd)} µs` },
+    { name: "  CPU of the deployment for each push", value: `${cpuPerPush(crowd).toFixed(1)} µs`, note: cpuFloor(crowd) },
     { name: "1,000 members without media join at once", value: `${storm.joining_seconds.toFixed(2)} s`, note: missing(storm) },
   ];
 }
@@ -160,12 +166,24 @@ function missing({ counts, doubts }) {
 }
 
 function share(report, phase) {
-  const cpu = report.processes.reduce((sum, process) => sum + process.cpu_seconds[phase], 0);
-  return `${((100 * cpu) / report[`${phase}_seconds`]).toFixed(1)} % of a core`;
+  return `${((100 * cpu(report, phase)) / report[`${phase}_seconds`]).toFixed(1)} % of a core`;
 }
 
-function cpuPerPush({ processes, counts }) {
-  const cpu = processes.reduce((sum, process) => sum + process.cpu_seconds.talking, 0);
+function cpu({ processes }, phase) {
+  return processes.reduce((sum, process) => sum + process.cpu_seconds[phase], 0);
+}
+
+function cpuPerPush(report) {
   // Each talk is announced twice to everybody: its beginning, which is counted, and its end.
-  return ((cpu * 1e6) / (2 * counts.pushes)).toFixed(1);
+  return (cpu(report, "talking") * 1e6) / (2 * report.counts.pushes);
+}
+
+function cpuFloor(report) {
+  const bare = report.milliseconds.write_floor.p50 * 1000;
+  return bare ? `bare writes ${bare.toFixed(1)} µs, ratio ${(cpuPerPush(report) / bare).toFixed(2)}` : "";
+}
+
+function ratio({ milliseconds }, name, floor) {
+  const [measured, bare] = [milliseconds[name].p50, milliseconds[floor].p50];
+  return measured && bare ? `ratio ${(measured / bare).toFixed(2)}` : "";
 }

@@ -129,8 +129,9 @@ pub struct Args {
     #[arg(long = "pid", value_name = "PID")]
     pub pids: Vec<u32>,
 
-    /// Measure at the end, for five seconds, what a bare loop of sends to the same sockets costs, as a floor under
-    /// `cpu_per_packet`. Only where the deployment is on this machine
+    /// Measure at the end what a bare loop of sends to the same sockets costs, as a floor under `cpu_per_packet`, and how long
+    /// bare writes take to as many sockets as a channel has --quiet-members, as one under `push_spread`. Only where the
+    /// deployment is on this machine
     #[arg(long)]
     pub floor: bool,
 

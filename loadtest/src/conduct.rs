@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::args::Args;
-use crate::figures::Count;
+use crate::figures::{Count, Time};
 use crate::member;
 use crate::plan::{self, Member};
 use crate::process::{self, Samples};
@@ -78,6 +78,9 @@ pub(crate) async fn conduct(args: Args) -> Result<Report> {
         run.figures.lock().error("leave", &format!("members were not gone after {PATIENCE:?}"));
     }
     let floor = if run.args.floor { floor(&run, talked_for).await } else { None };
+    if run.args.floor {
+        floor_of_pushes(&run).await;
+    }
     run.media.stop();
 
     let looks = Looks { before, joined, talked };
@@ -176,6 +179,16 @@ async fn floor(run: &Run, talked_for: Duration) -> Option<f64> {
     tokio::task::spawn_blocking(move || crate::floor::measure(&addresses, talks)).await.ok()?
 }
 
+/// What bare writes cost to as many sockets as a channel has members without media, who have left.
+async fn floor_of_pushes(run: &Run) {
+    let rounds = crate::floor::writes::measure((run.args.quiet_members / run.args.channels) as usize).await;
+    let mut figures = run.figures.lock();
+    for round in rounds {
+        figures.time(Time::PushFloor, round.last);
+        figures.time(Time::WriteFloor, round.cpu);
+    }
+}
+
 /// The deployment's processes as they are now. Before the first member it is not known which media nodes there are: then
 /// those too that run the same program.
 fn look(run: &Run, first: bool) -> Samples {
@@ -204,7 +217,9 @@ fn allow_files(args: &Args, local: bool) -> Result<()> {
     // A WebSocket for each. Towards another machine a socket for each transport, here a few that they share; the
     // independent client has its own anyway.
     let media = if local { args.members / 16 } else { 2 * args.members };
-    let needed = u64::from(args.everybody()) + u64::from(media) + 4 * u64::from(args.webrtc_crate) + 256;
+    let floor = if args.floor { args.quiet_members / args.channels } else { 0 };
+    let needed =
+        u64::from(args.everybody()) + u64::from(media) + u64::from(floor) + 4 * u64::from(args.webrtc_crate) + 256;
     let allowed = rlimit::increase_nofile_limit(needed).context("the limit of open files cannot be read")?;
     ensure!(
         allowed >= needed,

@@ -41,6 +41,9 @@ named! {
         LateEntry "late_entry" "join to first packet, while somebody talks",
         Push "push" "press to speaker-changed, at every member",
         PushLast "push_last" "press to speaker-changed, at the last member of its channel",
+        PushSpread "push_spread" "of it: from the first member to the last",
+        PushFloor "push_floor" "bare writes to as many sockets: the first to the last one read",
+        WriteFloor "write_floor" "CPU of one of them",
         Release "release" "release to its answer",
         Join "join" "connect to all set up",
         JoinQuiet "join_quiet" "connect to joined, members without media",
@@ -72,6 +75,7 @@ named! {
         Edges "edges" "packets of open microphones heard at the edges of talks",
         Strays "strays" "packets that are none of this run's, or could not be opened",
         Pushes "pushes" "speaker-changed received",
+        News "news" "channel-state received by members without media",
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) enum Phase {
 #[derive(Debug, Default)]
 struct Press {
     at: AtomicU64,
+    /// When the first was told; 0: nobody was.
+    first_told: AtomicU64,
     /// When the last of those was told who were told so far; 0: nobody was.
     last_told: AtomicU64,
 }
@@ -123,6 +125,7 @@ impl Run {
         let (pressed, now) = (press.at.load(Ordering::Relaxed), now_ns());
         // Whoever comes later is told of the talk that goes on: that is no news.
         if pressed > there_since {
+            let _ = press.first_told.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed); // it was not the first
             press.last_told.fetch_max(now, Ordering::Relaxed);
             let mut figures = self.figures.lock();
             figures.add(Count::Pushes, 1);
@@ -132,10 +135,12 @@ impl Run {
 
     /// Everybody has been told of a member's last press.
     pub(crate) fn all_heard(&self, member: u32) {
-        let Press { at, last_told } = &self.presses[member as usize];
-        let last_told = last_told.swap(0, Ordering::Relaxed);
-        if last_told > 0 {
-            self.figures.lock().time(Time::PushLast, between(at.load(Ordering::Relaxed), last_told));
+        let Press { at, first_told, last_told } = &self.presses[member as usize];
+        let (first, last) = (first_told.swap(0, Ordering::Relaxed), last_told.swap(0, Ordering::Relaxed));
+        if last > 0 {
+            let mut figures = self.figures.lock();
+            figures.time(Time::PushLast, between(at.load(Ordering::Relaxed), last));
+            figures.time(Time::PushSpread, between(first, last));
         }
     }
 

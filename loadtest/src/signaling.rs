@@ -89,12 +89,16 @@ pub(crate) struct Signaling {
     last_id: u64,
     /// Pushes that came while an answer was awaited.
     pushes: Vec<Push>,
+    /// Comings and goings that it was told of.
+    news: u64,
 }
 
 /// What came.
 enum Incoming {
     Push(Push),
     Answer(String, Result<Value, Failure>),
+    /// Somebody came or went.
+    News,
     Nothing,
 }
 
@@ -132,7 +136,7 @@ impl Signaling {
         let connector = tls.map_or(Connector::Plain, Connector::Rustls);
         let handshake = client_async_tls_with_config(request, stream, Some(config), Some(connector));
         let (socket, _) = Box::pin(handshake).await.map_err(refused)?;
-        Ok(Self { socket, last_id: 0, pushes: Vec::new() })
+        Ok(Self { socket, last_id: 0, pushes: Vec::new(), news: 0 })
     }
 
     /// A request and its answer. Pushes that come first are kept.
@@ -146,7 +150,7 @@ impl Signaling {
                 match self.incoming().await? {
                     Incoming::Answer(to, answer) if to == id => return answer,
                     Incoming::Push(push) => self.pushes.push(push),
-                    Incoming::Answer(..) | Incoming::Nothing => {}
+                    Incoming::Answer(..) | Incoming::News | Incoming::Nothing => {}
                 }
             }
         });
@@ -170,8 +174,15 @@ impl Signaling {
         let _ = timeout(Duration::from_secs(2), self.socket.close(None)).await; // it is over either way
     }
 
+    /// How often it was told that somebody came or went.
+    pub(crate) fn news(&self) -> u64 {
+        self.news
+    }
+
     async fn incoming(&mut self) -> Result<Incoming, Failure> {
-        self.frame(read).await
+        let incoming = self.frame(read).await?;
+        self.news += u64::from(matches!(incoming, Incoming::News));
+        Ok(incoming)
     }
 
     async fn frame<T>(&mut self, read: impl FnOnce(Frame<'_>) -> T) -> Result<T, Failure> {
@@ -217,6 +228,7 @@ fn read(frame: Frame<'_>) -> Incoming {
             }
         }
         "ptt-denied" | "ptt-interrupted" => Incoming::Push(Push::Interrupted),
+        "channel-state" => Incoming::News,
         _ => Incoming::Nothing,
     }
 }
@@ -279,7 +291,7 @@ mod tests {
         assert_eq!((user.as_str(), producer.as_str()), ("u", "floor:c"));
         let free = r#"{"type":"speaker-changed","data":{"isBusy":false,"currentSpeaker":null}}"#;
         assert!(matches!(incoming(free), Incoming::Nothing));
-        assert!(matches!(incoming(r#"{"type":"channel-state","data":{}}"#), Incoming::Nothing));
+        assert!(matches!(incoming(r#"{"type":"channel-state","data":{}}"#), Incoming::News));
         assert!(matches!(incoming(r#"{"type":"ptt-interrupted","data":{}}"#), Incoming::Push(Push::Interrupted)));
     }
 }

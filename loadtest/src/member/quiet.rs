@@ -49,6 +49,7 @@ async fn listen(run: &Arc<Run>, mut signaling: Signaling) -> Result<(), Failure>
     loop {
         tokio::select! {
             () = everybody_leaves(&mut phase) => {
+                run.figures.lock().add(Count::News, signaling.news());
                 signaling.close().await;
                 return Ok(());
             }
