@@ -173,15 +173,40 @@ fn a_client_that_consumes_for_each_talk_hears_each_from_its_first_word_and_once(
 }
 
 #[test]
+fn who_is_quicker_than_the_first_packet_does_not_wait_for_it() {
+    let (mut sim, [alice, _, carol], _) = late(20);
+    sim.consume_for_talk(carol, "c");
+    sim.talk(alice, 60);
+    for (talk, quicker) in [(2, true), (3, false), (4, true)] {
+        sim.set_floor("c", talk - 1, None).expect("hers");
+        sim.run_for(SECOND);
+        sim.set_floor("c", talk, Some("alice")).expect("newer");
+        let (before, mut said) = (sim.clients[carol].received.len(), Vec::new());
+        if quicker {
+            sim.consume_for_talk(carol, "c");
+            sim.run_for(5 * FRAME);
+        } else {
+            said.extend(sim.talk(alice, 10));
+            assert_eq!(sim.clients[carol].received.len(), before, "held back, for the consumer that comes");
+            sim.consume_for_talk(carol, "c");
+        }
+        let began = sim.now;
+        said.extend(sim.talk(alice, 60));
+        assert_eq!(sim.clients[carol].heard("alice")[before..], said);
+        assert!(sim.clients[carol].received[before].at - began <= 4 * FRAME);
+    }
+}
+
+#[test]
 fn a_short_talk_is_heard_by_who_consumes_for_it_when_it_was_released() {
     let (mut sim, [alice, _, carol], _) = late(16);
     sim.consume_for_talk(carol, "c");
-    sim.talk(alice, 40);
+    sim.talk(alice, 60);
     for (epoch, how) in [(10, "released"), (20, "closed"), (30, "taken")] {
         sim.set_floor("c", epoch - 1, Some("alice")).expect("newer");
         sim.talk(alice, 1);
         sim.consume_for_talk(carol, "c");
-        sim.talk(alice, 40);
+        sim.talk(alice, 60);
         let before = sim.clients[carol].received.len();
         sim.set_floor("c", epoch, Some("alice")).expect("newer");
         let said = sim.talk(alice, 5);
@@ -202,7 +227,7 @@ fn a_short_talk_is_heard_by_who_consumes_for_it_when_it_was_released() {
 fn a_client_that_kept_its_consumer_after_all_waits_once() {
     let (mut sim, [alice, _, carol], _) = late(17);
     sim.consume_for_talk(carol, "c");
-    sim.talk(alice, 40);
+    sim.talk(alice, 60);
     let mut waits = Vec::new();
     for talk in 2..5 {
         sim.set_floor("c", talk, Some("alice")).expect("newer");

@@ -233,10 +233,11 @@ impl Engine {
     pub fn consume(&mut self, now: Instant, new: NewConsumer) -> Result<ConsumerParameters, Error> {
         let transport_key = self.transport(&new.connection, &new.transport)?;
         let channel_key = self.channel(&new.channel);
-        let mut owed = None;
-        if let Some(&old) = self.channels[channel_key].consumer_by_connection.get(&new.connection) {
-            owed = self.channels[channel_key].consumers[old].late;
-            self.remove_consumer(now, channel_key, old);
+        let (mut owed, mut renewed) = (None, false);
+        if let Some(&key) = self.channels[channel_key].consumer_by_connection.get(&new.connection) {
+            let old = &self.channels[channel_key].consumers[key];
+            (owed, renewed) = (old.late, old.renewed && !new.kept);
+            self.remove_consumer(now, channel_key, key);
         }
         let id = ConsumerId::from(self.random_id());
         let transport = &mut self.transports[transport_key];
@@ -260,7 +261,7 @@ impl Engine {
             ssrc,
             payload_type: new.payload_type & 0x7f,
             paused: false,
-            renewed: false,
+            renewed,
             next_index: self.rng.random_range(1..1 << 15),
             offset: None,
             first_index: 0,

@@ -63,7 +63,6 @@ impl Engine {
         let channel = &mut self.channels[key];
         let Some(consumer) = channel.consumers.get_mut(consumer_key) else { return };
         let begun = channel.output.begun(now, channel.epoch, self.config.replay);
-        consumer.renewed = begun.is_some() && !kept;
         let may_hear = match &channel.floor {
             Floor::Held(holder) => holder.connection != consumer.connection,
             Floor::Unknown => true, // somebody speaks at another node
@@ -75,6 +74,7 @@ impl Engine {
             return;
         }
         consumer.late = next;
+        consumer.renewed |= !kept;
         let give_up = now + 2 * self.config.replay;
         channel.late.push(Late { consumer: consumer_key, start: consumer.ready_at, held: false, give_up });
         self.schedule_replay(now, key);
@@ -200,7 +200,8 @@ impl Engine {
         if consumer.late.is_some() || consumer.member.is_some() || consumer.paused {
             return None;
         }
-        let held = consumer.renewed && first;
+        // Its client was quicker than the talk's first packet, if it has only just made it.
+        let held = consumer.renewed && first && now >= consumer.ready_at + replay;
         let start = match connected {
             _ if held => now + RENEWAL.min(replay),
             false => now,
