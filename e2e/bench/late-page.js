@@ -1,14 +1,16 @@
 /**
  * The half of `late.js` that runs in the page; must not use anything from outside of itself. The speaker is our library, and so
  * is a listener who is there all the time; the late one signals by hand what an existing client signals: a consumer for each
- * talk, made when the push comes, `away` milliseconds after it as if both had to travel.
+ * talk, made when the push comes, `away` milliseconds after it as if both had to travel. It listens to its last consumer until
+ * the new one is there or, with `stops`, until that talk is over, as Android does.
  *
  * Each talk is a ladder of tones that begins with the press, one for each 30 ms, so that every piece of what is heard tells
- * when it was said.
+ * when it was said. The tones repeat after a second: nothing is heard as late as that.
  */
-export async function measure({ code, url, tokens, talks, away }) {
+export async function measure({ code, url, tokens, talks, away, stops }) {
   const { connect } = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
   const STEP = 0.03;
+  const STEPS = 140;
   const tones = Array.from({ length: 33 }, (_, step) => 500 + 100 * step);
   const context = new AudioContext({ sampleRate: 48_000 });
   const mouth = new MediaStreamAudioDestinationNode(context, { channelCount: 1 });
@@ -33,7 +35,7 @@ export async function measure({ code, url, tokens, talks, away }) {
     channel.hold();
     const said = ladder();
     await until(() => channel.talk === "talking");
-    await pause(1_800);
+    await pause(1_000 * STEP * STEPS + 500);
     channel.release();
     await until(() => channel.talk === "idle");
     await pause(600);
@@ -42,13 +44,20 @@ export async function measure({ code, url, tokens, talks, away }) {
   }
   return results;
 
-  /** Which steps were heard, when the first sound came after the press, and how late the last step was. */
+  /** When each step was heard first, after it was said; and how many were heard again when later ones had been. */
   function summary(windows, said) {
-    const times = new Map();
-    for (const { at, step } of windows) if (!times.has(step)) times.set(step, at);
-    const heard = [...times.keys()].sort((a, b) => a - b);
-    if (heard.length === 0) return { heard, first: null, lag: null };
-    return { heard, first: Math.min(...times.values()) - said, lag: times.get(heard.at(-1)) - said - 1_000 * STEP * heard.at(-1) };
+    const delays = {};
+    const again = new Set();
+    let newest = 0;
+    for (const { at, tone } of windows) {
+      const now = (at - said) / (1_000 * STEP) + 1; // a step may seem to be heard a little before it was said
+      const step = tone + tones.length * Math.floor((now - tone) / tones.length);
+      if (step < 0 || step >= STEPS) continue;
+      delays[step] ??= at - said - 1_000 * STEP * step;
+      if (step < newest - 2) again.add(step);
+      newest = Math.max(newest, step);
+    }
+    return { delays, again: again.size };
   }
 
   function presentListener() {
@@ -70,10 +79,12 @@ export async function measure({ code, url, tokens, talks, away }) {
     const oscillator = new OscillatorNode(context, { frequency: tones[0] });
     const gain = new GainNode(context, { gain: 0.5 });
     const start = context.currentTime;
-    tones.forEach((tone, step) => oscillator.frequency.setValueAtTime(tone, start + STEP * step));
+    for (let step = 0; step < STEPS; step++) {
+      oscillator.frequency.setValueAtTime(tones[step % tones.length], start + STEP * step);
+    }
     oscillator.connect(gain).connect(mouth);
     oscillator.start(start);
-    oscillator.stop(start + STEP * tones.length);
+    oscillator.stop(start + STEP * STEPS);
     return performance.now();
   }
 
@@ -98,6 +109,8 @@ export async function measure({ code, url, tokens, talks, away }) {
         producerId = data.producerId;
         pushed = performance.now();
         setTimeout(hear, away);
+      } else if (type === "speaker-changed" && stops) {
+        setTimeout(stop, away);
       }
     };
     await ask("join-channel", { channelId: "bench" });
@@ -119,18 +132,29 @@ export async function measure({ code, url, tokens, talks, away }) {
         const consumer = await ask("consume", { channelId: "bench", producerId, rtpCapabilities });
         sections.forEach((section) => (section.direction = "inactive"));
         sections.push({ direction: "sendonly", ...consumer.rtpParameters });
-        await peer.setRemoteDescription({ type: "offer", sdp: offer() });
-        const answer = await peer.createAnswer();
-        if (!connected) {
-          connected = true;
-          const [, value] = /a=fingerprint:sha-256 (\S+)/.exec(answer.sdp);
-          const dtlsParameters = { role: "client", fingerprints: [{ algorithm: "sha-256", value }] };
-          await ask("connect-transport", { transportId: transport.id, dtlsParameters });
-        }
-        await peer.setLocalDescription(answer);
+        await negotiate();
         ready = performance.now() - pushed;
       });
       turn.catch((error) => console.error(error));
+    }
+
+    function stop() {
+      turn = turn.then(async () => {
+        sections.forEach((section) => (section.direction = "inactive"));
+        if (sections.length > 0) await negotiate();
+      });
+    }
+
+    async function negotiate() {
+      await peer.setRemoteDescription({ type: "offer", sdp: offer() });
+      const answer = await peer.createAnswer();
+      if (!connected) {
+        connected = true;
+        const [, value] = /a=fingerprint:sha-256 (\S+)/.exec(answer.sdp);
+        const dtlsParameters = { role: "client", fingerprints: [{ algorithm: "sha-256", value }] };
+        await ask("connect-transport", { transportId: transport.id, dtlsParameters });
+      }
+      await peer.setLocalDescription(answer);
     }
 
     function offer() {
@@ -160,7 +184,7 @@ export async function measure({ code, url, tokens, talks, away }) {
     };
   }
 
-  /** Says which step each 20 ms of a track are, where they are one. */
+  /** Says which tone each 20 ms of a track are, where they are one. */
   function listen(track, heard) {
     const reader = new MediaStreamTrackProcessor({ track: track.clone() }).readable.getReader();
     void (async () => {
@@ -171,25 +195,25 @@ export async function measure({ code, url, tokens, talks, away }) {
         const samples = new Float32Array(piece.numberOfFrames);
         piece.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
         kept = kept.concat(Array.from(samples)).slice(-piece.sampleRate / 50);
-        const step = toneOf(kept, piece.sampleRate);
-        if (step !== null) heard({ at: now, step });
+        const tone = toneOf(kept, piece.sampleRate);
+        if (tone !== null) heard({ at: now, tone });
         piece.close();
       }
     })();
   }
 
-  /** The step whose tone these samples are, if they clearly are one (Goertzel's algorithm for each tone). */
+  /** The tone that these samples are, if they clearly are one (Goertzel's algorithm for each tone). */
   function toneOf(samples, rate) {
     let energy = 0;
     for (const sample of samples) energy += sample * sample;
     if (energy / samples.length < 0.002) return null;
     let [best, strongest] = [0, 0];
-    tones.forEach((tone, step) => {
+    tones.forEach((tone, index) => {
       const turn = 2 * Math.cos((2 * Math.PI * tone) / rate);
       let [a, b] = [0, 0];
       for (const sample of samples) [a, b] = [sample + turn * a - b, a];
       const power = (a * a + b * b - turn * a * b) / (energy * samples.length / 2);
-      if (power > strongest) [best, strongest] = [step, power];
+      if (power > strongest) [best, strongest] = [index, power];
     });
     return strongest > 0.5 ? best : null;
   }

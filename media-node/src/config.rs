@@ -33,7 +33,7 @@ pub struct Config {
 
     /// Who begins to listen within this time of a talk's beginning hears it from its first word, a little later than the others.
     /// At most 1s; 0s: from where it is
-    #[arg(long, env = "VOICEPING_MEDIA_REPLAY", default_value = "0s", value_name = "TIME", value_parser = replay)]
+    #[arg(long, env = "VOICEPING_MEDIA_REPLAY", default_value = "1s", value_name = "TIME", value_parser = replay)]
     pub media_replay: Duration,
 }
 
