@@ -6,6 +6,11 @@ use clap::Parser;
 use voiceping::cli::{Cli, Command};
 use voiceping::{all_in_one, gateway, media_node, token};
 
+/// A crowd that joins needs five times the memory that it keeps. The C library's allocator does not give the rest back, because what is
+/// kept lies scattered over it; this one does, within ten seconds.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
