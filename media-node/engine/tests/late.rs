@@ -224,6 +224,24 @@ fn a_short_talk_is_heard_by_who_consumes_for_it_when_it_was_released() {
 }
 
 #[test]
+fn a_short_talk_that_was_released_is_heard_to_its_end_if_another_begins_at_once() {
+    for pause in [Duration::ZERO, 10 * FRAME] {
+        let (mut sim, [alice, _, carol], _) = late(21);
+        sim.consume_for_talk(carol, "c");
+        sim.talk(alice, 60);
+        let (before, mut said) = (sim.clients[carol].received.len(), Vec::new());
+        for (talk, packets) in [(2, 5), (3, 10), (4, 60)] {
+            sim.set_floor("c", talk, Some("alice")).expect("newer");
+            said.extend(sim.talk(alice, packets));
+            assert_eq!(sim.engine.release_floor(sim.now, &"c".into(), talk, None), Ok(true));
+            sim.run_for(pause);
+        }
+        sim.run_for(SECOND);
+        assert_eq!(sim.clients[carol].heard("alice")[before..], said);
+    }
+}
+
+#[test]
 fn a_client_that_kept_its_consumer_after_all_waits_once() {
     let (mut sim, [alice, _, carol], _) = late(17);
     sim.consume_for_talk(carol, "c");

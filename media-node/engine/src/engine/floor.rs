@@ -120,13 +120,9 @@ impl Engine {
                 GateChange::Extended { valid_until }
             }
             _ => {
-                self.shut(now, key, GateClosed::Superseded);
-                self.stop_replay(key);
-                let channel = &mut self.channels[key];
-                channel.epoch = epoch;
-                channel.heard = HashMap::new();
+                self.supersede(now, key, epoch);
                 let connection = connection.clone();
-                channel.floor = Floor::Held(Holder { connection, gateway, valid_until, last_packet: None });
+                self.channels[key].floor = Floor::Held(Holder { connection, gateway, valid_until, last_packet: None });
                 GateChange::Opened { valid_until }
             }
         };
@@ -226,13 +222,20 @@ impl Engine {
         if epoch <= self.channels[key].epoch {
             return false;
         }
+        self.supersede(now, key, epoch);
+        self.channels[key].floor = Floor::Unknown;
+        true
+    }
+
+    /// Another talk begins. One that was released is still heard to its end by who is late: the next one comes behind it.
+    fn supersede(&mut self, now: Instant, key: ChannelKey, epoch: u64) {
+        if !matches!(self.channels[key].floor, Floor::Ended) {
+            self.stop_replay(key);
+        }
         self.shut(now, key, GateClosed::Superseded);
-        self.stop_replay(key);
         let channel = &mut self.channels[key];
         channel.epoch = epoch;
         channel.heard = HashMap::new();
-        channel.floor = Floor::Unknown;
-        true
     }
 
     /// A gate's end may have come; it may also have been put off since, which has a timer of its own.

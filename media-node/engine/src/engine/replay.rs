@@ -13,7 +13,8 @@
 //! moments of a talk, the speaker's engine sends what it has kept.
 //!
 //! A talk that is over because its floor was taken, its end came or a gateway closed it is replayed to nobody any more. After a
-//! release it still is, for a moment: its last words are as good as its first.
+//! release it still is, for a moment: its last words are as good as its first, and the next talk is heard behind them. Another
+//! node is not told of the release: there the next talk ends the replay.
 //!
 //! Cost model: nothing while nobody is late, but for the packets that are kept where nobody listens. A late listener costs a
 //! packet what any other does, and a timer a hundred times a second for all of a channel, for a second at most.
