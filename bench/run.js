@@ -22,7 +22,7 @@ const PARTS = [
   ["engine", "a listener-packet beside sealing alone", 1, 5, engine],
   ["sockets", "the engine with real sockets beside bare sendmmsg", 1, 5, sockets],
   ["redis", "the floor script beside SET", 0.5, 3, floorScript],
-  ["load", "a thousand members on one process, beside bare sendmmsg", 4, 12, load],
+  ["load", "a thousand members on one process, beside bare sendmmsg", 5, 13, load],
   ["many", "more and more members", 2.5, 10, many],
   ["quiet", "members without media: ten thousand, and five thousand on one channel", 2, 10, quiet],
   ["cluster", "a thousand members on Redis, two gateways and two media nodes", 1, 5, cluster],
