@@ -157,9 +157,9 @@ pub enum Microphones {
 /// When members consume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Consume {
-    /// The floor output, once.
+    /// The floor output, once: as our own library does.
     Join,
-    /// What `speaker-changed` names, each time.
+    /// What `speaker-changed` names, each time: as existing clients do.
     Talk,
 }
 

@@ -46,6 +46,10 @@ pub(super) async fn join(run: &Arc<Run>, me: &Member) -> Result<Joined, Failure>
     let capabilities = Value::Null;
     let mut joined = Joined { signaling, media, capabilities, joining_since: now_ns(), there_since: NOT_YET };
     let channel = run.channel(me.channel);
+    if run.args.consume == Consume::Join {
+        // The server expects of others that they consume for each talk.
+        joined.request("session", json!({})).await?;
+    }
     joined.request("join-channel", json!({"channelId": channel})).await?;
     let router = joined.request("get-router-capabilities", json!({"channelId": channel})).await?;
     joined.capabilities = device::rtp_capabilities(&router["routerRtpCapabilities"]).map_err(protocol)?;
