@@ -169,9 +169,14 @@ impl Signaling {
         }
     }
 
-    /// Says goodbye as a client does that leaves.
+    /// Says goodbye as a client does that leaves, and reads to the end: with pushes left unread the kernel would break the
+    /// connection off, and the server wait for us to come back.
     pub(crate) async fn close(mut self) {
-        let _ = timeout(Duration::from_secs(2), self.socket.close(None)).await; // it is over either way
+        let goodbye = async {
+            let _ = self.socket.close(None).await;
+            while self.socket.next().await.is_some_and(|frame| frame.is_ok()) {}
+        };
+        let _ = timeout(Duration::from_secs(2), goodbye).await; // it is over either way
     }
 
     /// How often it was told that somebody came or went.
