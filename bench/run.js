@@ -25,7 +25,7 @@ const PARTS = [
   ["load", "a thousand members on one process, beside bare sendmmsg", 5, 13, load],
   ["many", "more and more members", 2.5, 10, many],
   ["quiet", "members without media: ten thousand, and five thousand on one channel", 2, 10, quiet],
-  ["cluster", "a thousand members on Redis, two gateways and two media nodes", 1, 5, cluster],
+  ["cluster", "a thousand members on Redis, two gateways and two media nodes", 2, 6, cluster],
   ["browser", "mouth to ear in Chromium beside the same pages connected directly", 4, 12, browser],
   ["plots", "drawings of these reports", 0.1, 1, draw],
 ];
