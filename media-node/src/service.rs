@@ -23,7 +23,7 @@ use crate::events::Events;
 use crate::metrics;
 use crate::worker::{self, Answers, Worker};
 
-use check::{check_opus, extension_id, id, optional_id, refused, stopped};
+use check::{check_opus, extension_id, find_opus, id, optional_id, refused, stopped};
 
 /// Format parameters that one producer may have.
 const MAX_PARAMETERS: usize = 32;
@@ -262,8 +262,7 @@ impl MediaNode for Service {
         let request = request.into_inner();
         let channel = ChannelId::from(id(&request.channel_id, "channel_id")?);
         let capabilities = request.rtp_capabilities.unwrap_or_default();
-        let codec = capabilities.codecs.iter().find(|codec| check_opus(codec).is_ok());
-        let codec = codec.ok_or_else(|| Status::invalid_argument("the client cannot receive Opus"))?;
+        let codec = find_opus(&capabilities.codecs)?;
         let (member, parameters) = if request.producer_id.is_empty() {
             let parameters = FLOOR_OUTPUT_PARAMETERS.map(|(name, value)| (name.to_owned(), value.to_owned()));
             (None, parameters.into_iter().collect())

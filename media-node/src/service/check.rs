@@ -30,6 +30,12 @@ pub(crate) fn check_opus(codec: &proto::RtpCodec) -> Result<(), Status> {
     Ok(())
 }
 
+/// What a client can receive of what is carried.
+pub(crate) fn find_opus(codecs: &[proto::RtpCodec]) -> Result<&proto::RtpCodec, Status> {
+    let found = codecs.iter().find(|codec| check_opus(codec).is_ok());
+    found.ok_or_else(|| Status::invalid_argument("the client cannot receive Opus"))
+}
+
 /// The id of an extension. Ids beyond one byte do not exist on the wire (RFC 8285).
 pub(crate) fn extension_id(extensions: &[proto::RtpHeaderExtension], uri: &str) -> Option<u8> {
     let found = extensions.iter().find(|extension| extension.uri == uri)?;

@@ -294,13 +294,12 @@ impl Engine {
         if consumer.connection != *connection {
             return Err(Error::NotFound("consumer"));
         }
-        if std::mem::replace(&mut consumer.paused, true) || paused {
+        if consumer.paused || paused {
+            consumer.paused = true; // what it does not want to hear, until now, is not kept for it
             self.remember_heard(now, channel_key, key);
             let consumer = &mut self.channels[channel_key].consumers[key];
-            consumer.hear_from_now(); // what it did not want to hear is not kept for it
+            consumer.hear_from_now();
             consumer.paused = paused;
-        } else {
-            consumer.paused = false;
         }
         Ok(())
     }
