@@ -6,8 +6,8 @@ use clap::Parser;
 use voiceping::cli::{Cli, Command};
 use voiceping::{all_in_one, gateway, media_node, token};
 
-/// A crowd that joins needs five times the memory that it keeps. The C library's allocator does not give the rest back, because what is
-/// kept lies scattered over it; this one does, within ten seconds.
+/// A crowd that joins needs several times the memory that it keeps. The C library's allocator gives little of the rest back,
+/// because what is kept lies scattered over it; this one gives it back within ten seconds.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,5 +1,5 @@
-//! The floors of a run. Here that under the CPU time of a forwarded packet: what a bare `sendmmsg` loop costs on this machine, in the same run,
-//! with packets of the same size, in the same rhythm, to the very sockets that the members listened with.
+//! The floors of a run. Here that under the CPU time of a forwarded packet: what a bare `sendmmsg` loop costs on this machine,
+//! in the same run, with packets of the same size, in the same rhythm, to the very sockets that the members listened with.
 //!
 //! On loopback the sender pays for the receiver's half of the kernel too, and for waking it; so a ratio to this floor says
 //! what the deployment adds, and the absolute time does not.
