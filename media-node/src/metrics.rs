@@ -133,6 +133,7 @@ pub(crate) fn observe(vitals: &Arc<Vitals>) {
             ("unknown_source", counters.unknown_source),
             ("unknown_stream", counters.unknown_stream),
             ("not_authentic", counters.not_authentic),
+            ("over_budget", counters.over_budget),
             ("malformed", counters.malformed),
             ("late", counters.late),
             ("stale_epoch", counters.stale_epoch),

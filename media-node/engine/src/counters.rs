@@ -41,6 +41,8 @@ pub struct Counters {
     pub unknown_stream: u64,
     /// Packets that could not be opened.
     pub not_authentic: u64,
+    /// Packets, reports and requests for packets beyond what one client may cause.
+    pub over_budget: u64,
     /// Packets that make no sense.
     pub malformed: u64,
     /// Packets that were here before, or are older than their stream can take.
@@ -87,6 +89,7 @@ impl std::ops::Add for Counters {
             unknown_source: self.unknown_source + other.unknown_source,
             unknown_stream: self.unknown_stream + other.unknown_stream,
             not_authentic: self.not_authentic + other.not_authentic,
+            over_budget: self.over_budget + other.over_budget,
             malformed: self.malformed + other.malformed,
             late: self.late + other.late,
             stale_epoch: self.stale_epoch + other.stale_epoch,

@@ -50,7 +50,8 @@ pub trait Outbound {
 pub struct Config {
     /// The node's certificate.
     pub identity: Identity,
-    /// A transport without a check for this long is closed (RFC 7675 section 5.1).
+    /// A transport that has passed a check and then none for this long is closed (RFC 7675 section 5.1). One that has not been
+    /// used yet lives as long as its connection: clients check when they first have something to send or to receive.
     pub ice_timeout: Duration,
     /// A holder that sends nothing for this long, after having sent something, is reported as silent.
     pub silence: Duration,

@@ -10,6 +10,7 @@
 //! allocation, no lock, no task. A packet of anybody else is dropped after two look-ups, before decryption. A packet from
 //! another node is opened once for all listeners of this node.
 
+mod budget;
 pub mod channel;
 pub mod counters;
 pub mod dtls;

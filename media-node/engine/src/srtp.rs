@@ -17,9 +17,10 @@ use bytes::BytesMut;
 use cipher::{Cipher, Use};
 use received::Received;
 
-/// Streams of one transport, RTP and RTCP apart, of which is remembered what was received: a hostile peer cannot make us
-/// keep state without end.
-const MAX_STREAMS: usize = 64;
+/// Streams without a producer of which is remembered what was received, RTP and RTCP apart. Those of producers come on top: they
+/// are as many as there are producers. Of more, the one that was used longest ago is forgotten: a client that makes a new stream
+/// for each talk goes on for ever, and a hostile one cannot make us keep state without end.
+const REMEMBERED: usize = 64;
 
 /// The supported protection profiles (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +69,11 @@ pub struct Srtp {
     sealer: OnceCell<Sealer>,
     /// From the client.
     opener: Option<Cipher>,
+    /// Of producers.
     rtp: Streams,
+    /// Of producers that are gone: neither is an old packet taken for a new one nor a rollover forgotten if the client produces
+    /// with the same SSRC again.
+    retired: Streams,
     rtcp: Streams,
     /// The index of the last RTCP packet that was sealed.
     rtcp_index: u32,
@@ -111,6 +116,7 @@ impl Srtp {
             sealer: OnceCell::new(),
             opener: None,
             rtp: Streams::default(),
+            retired: Streams::default(),
             rtcp: Streams::default(),
             rtcp_index: 0,
         })
@@ -122,21 +128,33 @@ impl Srtp {
         self.sealer.get_or_init(|| Sealer(self.outbound.derive(self.profile, Use::Rtp).expect(TRIED)))
     }
 
-    /// Opens an SRTP packet whose header is `header_len` long into `plain`. `None`: it is forged, replayed or too short for
-    /// its tag.
+    /// Opens an SRTP packet of a producer whose header is `header_len` long into `plain`. `None`: it is forged, replayed or too
+    /// short for its tag. Call [`Self::retire`] when the producer is gone.
     pub fn open_into(&mut self, packet: &[u8], header_len: usize, plain: &mut Vec<u8>) -> Option<()> {
         let ssrc = ssrc_of(packet, 8)?;
         let sequence_number = u16::from_be_bytes(*packet.get(2..)?.first_chunk()?);
         let opener = self.opener.get_or_insert_with(|| self.inbound.derive(self.profile, Use::Rtp).expect(TRIED));
-        let index = self.rtp.get(ssrc).map_or(sequence_number.into(), |received| received.index(sequence_number));
-        if !self.rtp.admits(ssrc, index) {
+        let received = self.rtp.get(ssrc).or_else(|| self.retired.get(ssrc)).copied();
+        let index = received.map_or(sequence_number.into(), |received| received.index(sequence_number));
+        if received.is_some_and(|received| received.has_seen(index)) {
             return None;
         }
         plain.clear();
         plain.extend_from_slice(packet);
         opener.open(plain, header_len, ssrc, index)?;
+        if let Some(received) = self.retired.take(ssrc) {
+            self.rtp.0.push((ssrc, received));
+        }
         self.rtp.add(ssrc, index);
         Some(())
+    }
+
+    /// A stream's producer is gone.
+    pub fn retire(&mut self, ssrc: u32) {
+        if let Some(received) = self.rtp.take(ssrc) {
+            self.retired.0.push((ssrc, received));
+            self.retired.limit();
+        }
     }
 
     /// The same into a buffer of its own.
@@ -151,12 +169,16 @@ impl Srtp {
         let ssrc = ssrc_of(packet, 4)?;
         let cipher = self.inbound.derive(self.profile, Use::Rtcp).ok()?;
         let index = cipher.rtcp_index(packet)?;
-        if !self.rtcp.admits(ssrc, index.into()) {
+        if self.rtcp.get(ssrc).is_some_and(|received| received.has_seen(index.into())) {
             return None;
         }
         let mut plain = packet.to_vec();
         cipher.open_rtcp(&mut plain, ssrc, index)?;
+        if let Some(received) = self.rtcp.take(ssrc) {
+            self.rtcp.0.push((ssrc, received)); // the newest is last
+        }
         self.rtcp.add(ssrc, index.into());
+        self.rtcp.limit();
         Some(BytesMut::from(&plain[..]))
     }
 
@@ -191,9 +213,16 @@ impl Streams {
         self.0.iter().find_map(|(of, received)| (*of == ssrc).then_some(received))
     }
 
-    /// Whether a packet may be opened.
-    fn admits(&self, ssrc: u32, index: u64) -> bool {
-        self.get(ssrc).map_or(self.0.len() < MAX_STREAMS, |received| !received.has_seen(index))
+    fn take(&mut self, ssrc: u32) -> Option<Received> {
+        let at = self.0.iter().position(|(of, _)| *of == ssrc)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Forgets the oldest of too many.
+    fn limit(&mut self) {
+        if self.0.len() > REMEMBERED {
+            self.0.remove(0);
+        }
     }
 
     /// Notes a packet that was authentic.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::budget::Budget;
 use crate::channel::{ChannelKey, ConsumerKey, ProducerKey};
 use crate::dtls::{Association, Fingerprint, Role};
 use crate::id::{ConnectionId, GatewayId, TransportId};
@@ -69,8 +70,9 @@ pub struct Transport {
     pub selected: Option<Path>,
     /// When the selected path passed its last check.
     pub selected_checked: Option<Instant>,
-    /// When any path passed its last check; before the first one, when it was created.
-    pub last_check: Instant,
+    /// When any path passed its last check. None before the first: clients begin to check when they have something to send
+    /// or to receive, which may be hours after they opened the transport.
+    pub last_check: Option<Instant>,
     /// DTLS, from its first datagram or, as client, from the first check on.
     pub association: Option<Box<Association>>,
     /// The client's DTLS parameters, once delivered.
@@ -93,6 +95,12 @@ pub struct Transport {
     pub consumers: Vec<(ChannelKey, ConsumerKey)>,
     /// MIDs given to consumers so far.
     pub next_mid: u32,
+    /// For packets through open gates.
+    pub talk_budget: Budget,
+    /// For RTCP datagrams that are looked at.
+    pub rtcp_budget: Budget,
+    /// For packets that are sent again.
+    pub retransmission_budget: Budget,
 }
 
 impl Transport {
@@ -114,7 +122,7 @@ impl Transport {
             paths: Vec::new(),
             selected: None,
             selected_checked: None,
-            last_check: now,
+            last_check: None,
             association: None,
             remote: None,
             srtp: None,
@@ -126,6 +134,9 @@ impl Transport {
             producers: Vec::new(),
             consumers: Vec::new(),
             next_mid: 0,
+            talk_budget: Budget::new(now),
+            rtcp_budget: Budget::new(now),
+            retransmission_budget: Budget::new(now),
         }
     }
 

@@ -112,6 +112,7 @@ fn allocations_of_a_relayed_packet() -> u64 {
     nodes.engines[1].engine.set_peer_listening(now, &"c".into(), 5, true);
     nodes.set_floor(0, "c", 1, Some("alice")).expect("first");
     nodes.talk(alice, 70);
+    let now = nodes.now();
     let (_, packet) = nodes.engines[0].next_packet(alice.1);
     let path = Path { socket: 0, remote: nodes.engines[0].clients[alice.1].address };
     let mut collected = Collected::default();

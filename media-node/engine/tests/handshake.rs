@@ -203,12 +203,32 @@ fn a_client_that_vanishes_is_closed_after_the_ice_timeout_and_not_before() {
     assert_eq!(sim.engine.usage().transports, 1);
 }
 
+/// Existing clients open a transport when they join and check when they first consume.
 #[test]
-fn a_client_that_never_comes_is_closed_too() {
+fn a_transport_that_is_not_used_for_a_day_connects_then() {
     let mut sim = Sim::new(1);
     let alice = sim.client("alice", Role::Client);
     sim.vanish(alice);
+    sim.run_for(Duration::from_secs(86_400));
+    assert_eq!(sim.engine.usage().transports, 1);
+    sim.check_now(alice);
+    sim.connect_all();
+    sim.vanish(alice);
     sim.run_for(Duration::from_secs(31));
+    assert_eq!(sim.engine.usage().transports, 0, "from its first check on it has to go on with them");
+}
+
+#[test]
+fn a_transport_that_was_never_used_ends_with_its_connection() {
+    let mut sim = Sim::new(1);
+    let alice = sim.client("alice", Role::Client);
+    sim.vanish(alice);
+    let connection = sim.clients[alice].connection.clone();
+    sim.engine.close_connection(sim.now, &connection, None, None, &mut sim.out);
+    assert_eq!(sim.engine.usage().transports, 0);
+    let bob = sim.client("bob", Role::Client);
+    sim.vanish(bob);
+    sim.engine.close_gateway(sim.now, &"gateway".into(), &mut sim.out);
     assert_eq!(sim.engine.usage().transports, 0);
 }
 

@@ -106,3 +106,57 @@ fn the_path_of_a_connected_client_cannot_be_taken_from_it() {
     let said = sim.talk(alice, 5);
     assert_eq!(sim.clients[carol].heard("alice"), said);
 }
+
+/// A listener who asks again and again for what it has.
+#[test]
+fn a_flood_of_nacks_costs_no_more_than_its_budget() {
+    let mut sim = Sim::new(1);
+    let alice = sim.client("alice", Role::Client);
+    let mallory = sim.client("mallory", Role::Client);
+    sim.connect_all();
+    sim.produce(alice, "c");
+    let media_ssrc = sim.consume(mallory, "c").ssrc;
+    sim.set_floor("c", 1, Some("alice")).expect("first");
+    sim.talk(alice, 64);
+    let kept: Vec<u16> = sim.clients[mallory].received.iter().map(|packet| packet.sequence_number).collect();
+    assert!(kept.len() > 60);
+    let path = Path { socket: 0, remote: sim.clients[mallory].address };
+    for _ in 0..10_000 {
+        let nacks = nack_pairs_from_sequence_numbers(&kept);
+        let plain = rtc_rtcp::packet::marshal(&[Box::new(TransportLayerNack { sender_ssrc: 1, media_ssrc, nacks })]);
+        let srtp = sim.clients[mallory].srtp.as_mut().expect("connected");
+        let sealed = srtp.seal_rtcp(&plain.expect("encodes")).expect("sealed");
+        sim.engine.handle_datagram(sim.now, path, &sealed, &mut sim.out);
+    }
+    assert_eq!(sim.engine.counters().retransmitted, 200, "the burst");
+    assert!(sim.engine.counters().over_budget > 9_000);
+    sim.out.sent.clear();
+    // An honest request a second later is answered.
+    sim.run_for(std::time::Duration::from_secs(2));
+    let nacks = nack_pairs_from_sequence_numbers(&kept[kept.len() - 1..]);
+    sim.send_rtcp(mallory, Box::new(TransportLayerNack { sender_ssrc: 1, media_ssrc, nacks }));
+    sim.run_for(std::time::Duration::from_millis(20));
+    assert_eq!(sim.engine.counters().retransmitted, 201);
+}
+
+/// A talker who sends as fast as the line takes it.
+#[test]
+fn a_flood_through_an_open_gate_is_cut_to_what_opus_can_need() {
+    let mut sim = Sim::new(1);
+    let mallory = sim.client("mallory", Role::Client);
+    let carol = sim.client("carol", Role::Client);
+    sim.connect_all();
+    sim.produce(mallory, "c");
+    sim.consume(carol, "c");
+    sim.set_floor("c", 1, Some("mallory")).expect("first");
+    let path = Path { socket: 0, remote: sim.clients[mallory].address };
+    for _ in 0..1000 {
+        for _ in 0..10 {
+            let (_, packet) = sim.next_packet(mallory);
+            sim.engine.handle_datagram(sim.now, path, &packet, &mut sim.out);
+        }
+        sim.run_for(std::time::Duration::from_millis(1));
+    }
+    assert!((590..=600).contains(&sim.engine.counters().admitted), "{:?}", sim.engine.counters());
+    assert_eq!(sim.engine.counters().over_budget, 10_000 - sim.engine.counters().admitted);
+}

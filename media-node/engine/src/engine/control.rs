@@ -12,7 +12,6 @@ use crate::id::{ChannelId, ConnectionId, ConsumerId, GatewayId, ProducerId, Tran
 use crate::reception::Reception;
 use crate::rtp::ExtensionIds;
 use crate::stun::new_credentials;
-use crate::timers::Timer;
 use crate::transport::{Direction, Transport};
 
 /// What a client must know to reach a new transport. The addresses are the node's business.
@@ -120,7 +119,6 @@ impl Engine {
         of_connection.push(key);
         self.transport_by_ufrag.insert(ice.ufrag.clone(), key);
         self.transport_by_id.insert(id.clone(), key);
-        self.timers.set(now + self.config.ice_timeout, Timer::Ice(key));
         Ok(TransportParameters { id, ufrag: ice.ufrag, password: ice.password })
     }
 
@@ -387,6 +385,9 @@ impl Engine {
         let transport = &mut self.transports[producer.transport];
         transport.producers.retain(|other| *other != key);
         for (ssrc, _) in transport.producer_by_ssrc.extract_if(.., |(_, other)| *other == key) {
+            if let Some(srtp) = &mut transport.srtp {
+                srtp.retire(ssrc);
+            }
             if self.producer_by_ssrc.get(&ssrc) == Some(&key) {
                 self.producer_by_ssrc.remove(&ssrc);
             }

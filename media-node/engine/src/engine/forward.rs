@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use super::{Engine, GatewayEvent, Outbound};
+use crate::budget::Rate;
 use crate::channel::{Channel, ChannelKey, Consumer, Floor, ProducerKey, TransportKey};
 use crate::id::ChannelId;
 use crate::rtp;
@@ -16,6 +17,10 @@ use crate::transport::{Path, Transport};
 /// At a closed gate, one packet in this many is authenticated all the same, so that the receiver's rollover counter never
 /// falls behind by more than it can tell (2^15), however long somebody stays silent.
 const ROLLOVER_CHECK: u16 = 1 << 12;
+
+/// Packets of one transport through open gates: Opus makes 50 in a second, with the shortest frames 400 (RFC 6716 section 2.1.4).
+/// The burst is what a network may hold back and let go at once, four seconds of an ordinary talk.
+const TALK_RATE: Rate = Rate::new(400, 200);
 
 /// Listeners whose ways are looked up together. With thousands of members each look-up misses the caches twice, which takes
 /// longer than sealing; side by side the processor waits for all of them at once.
@@ -70,6 +75,11 @@ impl Engine {
         producer.last_authentic = Some(sequence_number);
         if !open {
             self.counters.gate_closed += 1;
+            return;
+        }
+        // Only now, for what is not authentic must not spend it.
+        if !transport.talk_budget.spend(now, TALK_RATE) {
+            self.counters.over_budget += 1;
             return;
         }
         let Some(packet) = rtp::Packet::parse(&self.opened) else {

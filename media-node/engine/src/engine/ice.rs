@@ -41,7 +41,9 @@ impl Engine {
         {
             self.transport_by_ufrag.remove(&before.ufrag);
         }
-        transport.last_check = now;
+        if transport.last_check.replace(now).is_none() {
+            self.timers.set(now + self.config.ice_timeout, Timer::Ice(key));
+        }
         transport.farewell = None;
         let forgotten = transport.add_path(path);
         let stale = !transport.is_selected_fresh(now, STALE_PATH);
@@ -181,7 +183,8 @@ impl Engine {
 
     pub(super) fn check_ice(&mut self, now: Instant, key: TransportKey) {
         let Some(transport) = self.transports.get(key) else { return };
-        let deadline = transport.last_check + self.config.ice_timeout;
+        let Some(last_check) = transport.last_check else { return };
+        let deadline = last_check + self.config.ice_timeout;
         if deadline <= now {
             self.lose_transport(now, key, ClosedReason::IceTimeout);
         } else {

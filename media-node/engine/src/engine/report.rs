@@ -12,6 +12,7 @@ use rtc_rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, na
 
 use super::ice::send;
 use super::{Engine, Outbound};
+use crate::budget::Rate;
 use crate::timers::Timer;
 use crate::transport::{Path, Transport};
 
@@ -21,8 +22,14 @@ const ROUND: Duration = Duration::from_secs(1);
 /// A listener is sent a report in one round of this many, so that a large channel's reports are spread out.
 const ROUNDS_PER_SENDER_REPORT: u32 = 5;
 
-/// Retransmissions answered for one RTCP datagram.
-const MAX_RETRANSMISSIONS: usize = 32;
+/// RTCP datagrams of one transport that are looked at. A browser sends a few in a second for each stream.
+const RTCP_RATE: Rate = Rate::new(200, 400);
+
+/// Packets that one transport is sent again: a tenth lost of 20 talks at once, each asked for twice.
+const RETRANSMISSION_RATE: Rate = Rate::new(200, 200);
+
+/// The format of a generic NACK (RFC 4585 section 6.2.1).
+const NACK: u8 = 1;
 
 /// Seconds between the epochs of NTP and Unix (RFC 5905 section 6).
 const NTP_OFFSET: u64 = 2_208_988_800;
@@ -31,10 +38,12 @@ impl Engine {
     pub(super) fn handle_rtcp(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
         let Some(&key) = self.transport_by_path.get(&path) else { return };
         let transport = &mut self.transports[key];
+        if !transport.rtcp_budget.spend(now, RTCP_RATE) {
+            self.counters.over_budget += 1;
+            return;
+        }
         let Some(plain) = transport.srtp.as_mut().and_then(|srtp| srtp.open_rtcp(datagram)) else { return };
-        let Ok(packets) = unmarshal(&mut plain.freeze()) else { return };
-        let mut budget = MAX_RETRANSMISSIONS;
-        for packet in packets {
+        for packet in used(&plain).filter_map(|mut packet| unmarshal(&mut packet).ok()).flatten() {
             if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
                 if let Some(producer) = self.transports[key].producer(report.ssrc) {
                     self.producers[producer].reception.sender_report(now, report.ntp_time);
@@ -42,11 +51,11 @@ impl Engine {
             } else if let Some(nack) = packet.as_any().downcast_ref::<TransportLayerNack>() {
                 for pair in &nack.nacks {
                     for sequence_number in pair.packet_list() {
-                        if budget == 0 {
+                        self.counters.nacks_received += 1;
+                        if !self.transports[key].retransmission_budget.spend(now, RETRANSMISSION_RATE) {
+                            self.counters.over_budget += 1;
                             return;
                         }
-                        budget -= 1;
-                        self.counters.nacks_received += 1;
                         self.retransmit(key, nack.media_ssrc, sequence_number, out);
                     }
                 }
@@ -124,6 +133,24 @@ impl Engine {
         let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
         (unix.as_secs() + NTP_OFFSET) << 32 | fraction
     }
+}
+
+/// The packets of a compound that we have a use for, each by itself. The others are not even parsed: a few bytes of transport-wide
+/// feedback, which we do not ask for, can stand for 65,535 packets, and the library makes a list of them.
+fn used(mut compound: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (first, kind) = (*compound.first()?, *compound.get(1)?);
+        let words = u16::from_be_bytes(*compound.get(2..)?.first_chunk()?);
+        let (packet, rest) = compound.split_at_checked(4 * (usize::from(words) + 1))?;
+        compound = rest;
+        Some((first & 0x1f, kind, packet))
+    })
+    .filter(|(format, kind, _)| match PacketType::from(*kind) {
+        PacketType::SenderReport => true,
+        PacketType::TransportSpecificFeedback => *format == NACK,
+        _ => false,
+    })
+    .map(|(_, _, packet)| packet)
 }
 
 /// Asks a speaker for packets that are missing (RFC 4585 section 6.2.1).

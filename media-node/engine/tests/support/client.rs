@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use rand::RngExt;
+use rand::rngs::StdRng;
 use rtc_crypto::RTCCryptoProvider;
 use rtc_crypto::providers::AwsLcRsProvider;
 use rtc_stun::attributes::{ATTR_USE_CANDIDATE, ATTR_USERNAME};
@@ -54,6 +56,11 @@ impl Client {
     /// Its datagrams' way to the engine.
     pub fn path(&self) -> Path {
         Path { socket: self.socket, remote: self.address }
+    }
+
+    /// Begins a stream of its own, as a browser's new sender does: another SSRC, counted from anywhere.
+    pub fn begin_stream(&mut self, rng: &mut StdRng) {
+        (self.ssrc, self.sequence_number, self.sent_packets) = (rng.random(), rng.random(), 0);
     }
 
     /// The counts that this client heard from a speaker, in order.
