@@ -1,46 +1,54 @@
-//! What one client may cause in a second: a token bucket that is filled by the clock it is given.
+//! Limits what one client may cause: a token bucket, kept as in the generic cell rate algorithm (ITU-T I.371), that is told the time.
 //!
-//! Cost model: an addition and a comparison for each packet; sixteen bytes for each bucket.
+//! Cost model: an addition and a comparison for each use; sixteen bytes for each bucket.
 
 use std::time::{Duration, Instant};
 
-/// See the module. It is full when it is made.
+/// A token bucket. It starts full.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// Before this time nothing is owed any more: what has been spent, as the time that it takes to earn it back.
-    paid_at: Instant,
+    /// When the bucket will be full again.
+    full_at: Instant,
 }
 
-/// How fast a budget fills, and how much it holds.
+/// How fast a bucket fills, and how many tokens it holds.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
-    /// To earn back one.
-    each: Duration,
-    /// Can be spent at once.
+    /// Time until the next token.
+    interval: Duration,
     burst: u32,
 }
 
 impl Rate {
-    /// `per_second` for ever, and `burst` at once.
+    /// `per_second` tokens a second, at most `burst` of them at once.
     pub const fn new(per_second: u32, burst: u32) -> Self {
-        Self { each: Duration::from_nanos(1_000_000_000 / per_second as u64), burst }
+        Self { interval: Duration::from_nanos(1_000_000_000 / per_second as u64), burst }
     }
 }
 
 impl Budget {
-    /// A full one.
+    /// Returns a full bucket.
     pub fn new(now: Instant) -> Self {
-        Self { paid_at: now }
+        Self { full_at: now }
     }
 
-    /// Spends one, if there is one left.
+    /// Returns whether a token is left.
+    pub fn has_one(&self, now: Instant, rate: Rate) -> bool {
+        self.after_one(now, rate).saturating_duration_since(now) <= rate.interval * rate.burst
+    }
+
+    /// Takes a token. Returns whether one was left.
     pub fn spend(&mut self, now: Instant, rate: Rate) -> bool {
-        let paid_at = self.paid_at.max(now) + rate.each;
-        let left = paid_at.saturating_duration_since(now) <= rate.each * rate.burst;
-        if left {
-            self.paid_at = paid_at;
+        let has_one = self.has_one(now, rate);
+        if has_one {
+            self.full_at = self.after_one(now, rate);
         }
-        left
+        has_one
+    }
+
+    /// When the bucket will be full if one more token is taken.
+    fn after_one(&self, now: Instant, rate: Rate) -> Instant {
+        self.full_at.max(now) + rate.interval
     }
 }
 

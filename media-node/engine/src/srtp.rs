@@ -134,7 +134,9 @@ impl Srtp {
         let ssrc = ssrc_of(packet, 8)?;
         let sequence_number = u16::from_be_bytes(*packet.get(2..)?.first_chunk()?);
         let opener = self.opener.get_or_insert_with(|| self.inbound.derive(self.profile, Use::Rtp).expect(TRIED));
-        let received = self.rtp.get(ssrc).or_else(|| self.retired.get(ssrc)).copied();
+        let live = self.rtp.get(ssrc);
+        let is_live = live.is_some();
+        let received = live.or_else(|| self.retired.get(ssrc)).copied();
         let index = received.map_or(sequence_number.into(), |received| received.index(sequence_number));
         if received.is_some_and(|received| received.has_seen(index)) {
             return None;
@@ -142,7 +144,7 @@ impl Srtp {
         plain.clear();
         plain.extend_from_slice(packet);
         opener.open(plain, header_len, ssrc, index)?;
-        if let Some(received) = self.retired.take(ssrc) {
+        if !is_live && let Some(received) = self.retired.take(ssrc) {
             self.rtp.0.push((ssrc, received));
         }
         self.rtp.add(ssrc, index);

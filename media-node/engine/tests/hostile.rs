@@ -160,3 +160,31 @@ fn a_flood_through_an_open_gate_is_cut_to_what_opus_can_need() {
     assert!((590..=600).contains(&sim.engine.counters().admitted), "{:?}", sim.engine.counters());
     assert_eq!(sim.engine.counters().over_budget, 10_000 - sim.engine.counters().admitted);
 }
+
+/// A stranger who forges a listener's address cannot use up what the listener may ask for, and the listener itself is cut off
+/// before its reports are opened.
+#[test]
+fn only_authentic_reports_count_against_a_client() {
+    let mut sim = Sim::new(1);
+    let carol = sim.client("carol", Role::Client);
+    sim.connect_all();
+    let path = Path { socket: 0, remote: sim.clients[carol].address };
+    let nack = |srtp: &mut voiceping_engine::srtp::Srtp| {
+        let nacks = nack_pairs_from_sequence_numbers(&[7]);
+        let nack = TransportLayerNack { sender_ssrc: 1, media_ssrc: 2, nacks };
+        srtp.seal_rtcp(&rtc_rtcp::packet::marshal(&[Box::new(nack)]).expect("encodes")).expect("sealed")
+    };
+    let mut forged = nack(sim.clients[carol].srtp.as_mut().expect("connected")).to_vec();
+    *forged.last_mut().expect("not empty") ^= 1;
+    for _ in 0..10_000 {
+        sim.engine.handle_datagram(sim.now, path, &forged, &mut sim.out);
+    }
+    assert_eq!(sim.engine.counters().over_budget, 0);
+    for _ in 0..1000 {
+        let sealed = nack(sim.clients[carol].srtp.as_mut().expect("connected"));
+        sim.engine.handle_datagram(sim.now, path, &sealed, &mut sim.out);
+    }
+    // 200 of the 400 reports that were read asked for a packet within the other budget.
+    assert_eq!(sim.engine.counters().nacks_received, 400);
+    assert_eq!(sim.engine.counters().over_budget, 600 + 200);
+}

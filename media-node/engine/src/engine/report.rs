@@ -38,11 +38,13 @@ impl Engine {
     pub(super) fn handle_rtcp(&mut self, now: Instant, path: Path, datagram: &[u8], out: &mut impl Outbound) {
         let Some(&key) = self.transport_by_path.get(&path) else { return };
         let transport = &mut self.transports[key];
-        if !transport.rtcp_budget.spend(now, RTCP_RATE) {
+        if !transport.rtcp_budget.has_one(now, RTCP_RATE) {
             self.counters.over_budget += 1;
             return;
         }
         let Some(plain) = transport.srtp.as_mut().and_then(|srtp| srtp.open_rtcp(datagram)) else { return };
+        // Only authentic reports spend it: nobody else can use it up by forging the client's address.
+        transport.rtcp_budget.spend(now, RTCP_RATE);
         for packet in used(&plain).filter_map(|mut packet| unmarshal(&mut packet).ok()).flatten() {
             if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
                 if let Some(producer) = self.transports[key].producer(report.ssrc) {
@@ -167,5 +169,31 @@ fn send_rtcp(transport: &mut Transport, packet: Box<dyn Packet>, out: &mut impl 
     let Ok(plain) = marshal(&[packet]) else { return };
     if let Some(sealed) = srtp.seal_rtcp(&plain) {
         send(out, &sealed, path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::used;
+
+    /// 40 bytes that stand for 65,535 packets (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+    fn transport_wide_feedback() -> Vec<u8> {
+        let mut packet = vec![0x80 | 15, 205, 0, 9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
+        packet.extend([0x3f, 0xff].repeat(8)); // runs of 8191 small deltas, which are missing
+        packet.resize(40, 0);
+        packet
+    }
+
+    #[test]
+    fn only_sender_reports_and_nacks_are_parsed_wherever_they_stand() {
+        let nack = vec![0x80 | 1, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 7, 0, 0];
+        let report = [vec![0x80, 200, 0, 6], vec![0; 24]].concat();
+        let receiver_report = vec![0x80, 201, 0, 1, 0, 0, 0, 1];
+        let compound =
+            [&receiver_report[..], &transport_wide_feedback(), &nack, &report, &transport_wide_feedback()].concat();
+        assert_eq!(used(&compound).collect::<Vec<_>>(), [&nack[..], &report[..]]);
+        for len in 0..compound.len() {
+            assert!(used(&compound[..len]).count() <= 2, "cut at {len}");
+        }
     }
 }
