@@ -188,7 +188,7 @@ mod tests {
     fn only_sender_reports_and_nacks_are_parsed_wherever_they_stand() {
         let nack = vec![0x80 | 1, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 7, 0, 0];
         let report = [vec![0x80, 200, 0, 6], vec![0; 24]].concat();
-        let receiver_report = vec![0x80, 201, 0, 1, 0, 0, 0, 1];
+        let receiver_report = [0x80_u8, 201, 0, 1, 0, 0, 0, 1];
         let compound =
             [&receiver_report[..], &transport_wide_feedback(), &nack, &report, &transport_wide_feedback()].concat();
         assert_eq!(used(&compound).collect::<Vec<_>>(), [&nack[..], &report[..]]);
